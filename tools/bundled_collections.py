@@ -1,0 +1,16 @@
+"""Unpack chosen collections from the `ansible` wheel on PyPI, so that no Galaxy server is needed.
+
+usage: bundled_collections.py WHEEL DESTINATION NAMESPACE.NAME...
+"""
+
+import sys
+import zipfile
+
+wheel, destination, *names = sys.argv[1:]
+prefixes = tuple(f"ansible_collections/{name.replace('.', '/')}/" for name in names)
+with zipfile.ZipFile(wheel) as archive:
+    members = [member for member in archive.namelist() if member.startswith(prefixes)]
+    missing = [p for p in prefixes if not any(member.startswith(p) for member in members)]
+    if missing:
+        sys.exit(f"{wheel} has no {', '.join(missing)}")
+    archive.extractall(destination, members)
