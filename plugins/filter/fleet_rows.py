@@ -9,7 +9,7 @@ author: Lamplighter contributors (@lamplighter)
 version_added: 0.1.0
 short_description: Sum each host up in one row
 description:
-  - Reads what the roles P(lamplighter.fleet.fleet_rows#filter) follows left in the hosts' facts,
+  - Reads what the roles C(inference) and C(ladder) left in the hosts' facts,
     also of hosts that failed or could not be reached.
 options:
   _input:
@@ -32,12 +32,14 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - One dictionary for each host with C(host), C(gpu), C(backend), C(verdict), C(tokens_per_second) (a number or null) and C(advice).
+    - One dictionary for each host with C(host), C(gpu), C(backend), C(verdict),
+      C(tokens_per_second) (a number or null) and C(advice).
   type: list
   elements: dict
 """
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 
 def used_gpus(gpus: list[dict[str, Any]], plan: Mapping[str, Any]) -> str:
@@ -70,7 +72,8 @@ def fleet_row(host: str, variables: Mapping[str, Any]) -> dict[str, Any]:
             tokens_per_second=(result.get("tokens_per_second") or {}).get("generation"),
         )
     if variables.get("inference_failure"):
-        row.update(verdict=row["verdict"] if result else "failed", advice=str(variables["inference_failure"]).splitlines()[0])
+        row["verdict"] = row["verdict"] if result else "failed"
+        row["advice"] = str(variables["inference_failure"]).splitlines()[0]
     elif plan and plan.get("steps"):
         row["advice"] = "; ".join(step["what"] for step in plan["steps"])
     return row

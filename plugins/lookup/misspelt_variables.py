@@ -46,7 +46,7 @@ from ansible.plugins.lookup import LookupBase
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def role_options(roles: Path) -> dict[str, frozenset[str]]:
     """Return the options of every role below `roles`, of all its entry points: {role: names}."""
     return {
