@@ -1,0 +1,75 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads files below a root directory: this machine, or a copy of another one's /sys and /proc."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+
+class Sysroot:
+    """Nothing here raises: a missing file is None, an unreadable one is None and a line in `warnings`."""
+
+    def __init__(self, root: str = "/") -> None:
+        self.root = root or "/"
+        self.warnings: list[str] = []
+
+    def path(self, path: str) -> str:
+        return os.path.join(self.root, path.lstrip("/"))
+
+    def read(self, path: str) -> str | None:
+        """The stripped text of a file. Bytes that are not UTF-8 are replaced, NULs dropped."""
+        full = self.path(path)
+        try:
+            # A pipe or a device in the place of a file would block the reader for ever.
+            if not stat.S_ISREG(os.stat(full).st_mode):
+                return None
+            with open(full, "rb") as handle:
+                return handle.read().decode("utf-8", "replace").strip("\0 \t\r\n")
+        except OSError as error:
+            self._note(full, error)
+        except ValueError as error:  # a NUL in the path
+            self.warnings.append(f"{path!r}: {error}")
+        return None
+
+    def read_int(self, path: str) -> int | None:
+        """The integer of a file: decimal, or hexadecimal with 0x. Anything else is None."""
+        return to_int(self.read(path))
+
+    def listdir(self, path: str) -> list[str]:
+        try:
+            return sorted(os.listdir(self.path(path)))
+        except OSError as error:
+            self._note(self.path(path), error)
+            return []
+
+    def exists(self, path: str) -> bool:
+        return os.path.exists(self.path(path))
+
+    def realpath_name(self, path: str) -> str | None:
+        """The last component of what a link points at, even where the target is not part of the tree."""
+        try:
+            return os.path.basename(os.readlink(self.path(path)).rstrip("/")) or None
+        except OSError:
+            return None
+
+    def stat(self, path: str) -> os.stat_result | None:
+        try:
+            return os.stat(self.path(path))
+        except OSError as error:
+            self._note(self.path(path), error)
+            return None
+
+    def _note(self, full: str, error: OSError) -> None:
+        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            self.warnings.append(f"{full}: {error.strerror or error}")
+
+
+def to_int(text: str | None) -> int | None:
+    """12, 0x1F, " 7 ": the integer. Text that is not one: None."""
+    try:
+        return int((text or "").strip(), 16 if (text or "").strip().lower().startswith("0x") else 10)
+    except ValueError:
+        return None
