@@ -42,7 +42,8 @@ class Tree:
         """A relative link, as sysfs has them, to a path of the same tree."""
         link = self.root / path
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(os.path.relpath(self.root / target, link.parent))
+        if not link.is_symlink():  # two GPUs of one driver share its links
+            link.symlink_to(os.path.relpath(self.root / target, link.parent))
 
 
 def write_tree(machine: dict[str, Any], root: Path) -> None:
@@ -69,7 +70,7 @@ def write_tree(machine: dict[str, Any], root: Path) -> None:
         render_minor += has_render_node
     if any(gpu["vendor"] == "amd" for gpu in gpus):
         write_kfd(tree, kfd_nodes)
-    # What no kernel interface says and the stand-in engine prints: marketing names come from libdrm and Mesa, the rest from CUDA.
+    # What the stand-in engine prints and no kernel interface says: names from libdrm and Mesa, the rest from CUDA.
     tree.file("standin/names.json", json.dumps({gpu["address"]: gpu for gpu in gpus}))
 
 
@@ -147,7 +148,8 @@ def cpuinfo(cpu: dict[str, Any]) -> str:
     cores, threads = cpu["cores"], cpu["threads_per_core"]
     return "\n".join(
         f"processor\t: {number}\nvendor_id\t: {cpu['vendor']}\nmodel name\t: {cpu['model']}\nphysical id\t: 0\n"
-        f"siblings\t: {cores * threads}\ncore id\t\t: {number % cores}\ncpu cores\t: {cores}\nflags\t\t: {cpu['flags']}\n"
+        f"siblings\t: {cores * threads}\ncore id\t\t: {number % cores}\n"
+        f"cpu cores\t: {cores}\nflags\t\t: {cpu['flags']}\n"
         for number in range(cores * threads)
     )
 
@@ -303,10 +305,6 @@ def gpu_node(gpu: dict[str, Any], render_minor: int) -> dict[str, Any]:
             "mem_banks_count": 1,
             "caches_count": 0,
             "io_links_count": 1,
-            "max_waves_per_simd": 16,
-            "lds_size_in_kb": 64,
-            "gds_size_in_kb": 0,
-            "num_gws": 64,
             "wave_front_size": 32,
             "array_count": 4,
             "simd_per_cu": 2,
