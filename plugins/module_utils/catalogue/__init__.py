@@ -1,0 +1,56 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is known of AMD's architectures and PCI ids. `extra` is the inventory's lamplighter_catalogue: it adds or wins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue.arches import ARCHES
+from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue.pci_ids import CHIPS
+
+PCI_IDS: dict[str, dict[str, Any]] = {
+    device_id: {"gfx": gfx, "integrated": integrated, "chip": chip, "source": source, "products": products}
+    for (gfx, integrated, chip, source), devices in CHIPS.items()
+    for device_id, products in devices.items()
+}
+
+
+def arch(gfx: str | None, extra: dict[str, Any] | None = None) -> dict[str, Any]:
+    """All that is known of an architecture; an empty dict if nothing is."""
+    return {**ARCHES.get(gfx or "", {}), **_part(extra, "arches").get(gfx or "", {})}
+
+
+def pci_device(
+    device_id: str | None, revision: str | None = None, extra: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """What a PCI device id of vendor 1002 is: gfx, integrated, chip, source, products and the product of the revision.
+
+    The id is four hexadecimal digits, the revision two, both in lower case; an unknown id is an empty dict.
+    """
+    entry = {**PCI_IDS.get(device_id or "", {}), **_part(extra, "pci_ids").get(device_id or "", {})}
+    return {**entry, "product": entry.get("products", {}).get(revision)} if entry else {}
+
+
+def gfx_from_kfd(version: int) -> str | None:
+    """The name of a KFD gfx_target_version: decimal digits hold the fields, but minor and stepping are named in hex."""
+    major, minor, stepping = version // 10000, version // 100 % 100, version % 100
+    return f"gfx{major}{minor:x}{stepping:x}" if 7 <= major <= 99 and minor < 16 and stepping < 16 else None
+
+
+def gfx_from_gc(major: int, minor: int, revision: int, extra: dict[str, Any] | None = None) -> str | None:
+    """The architecture of a GC IP version. The two are numbered apart: GC 11.0.1 is gfx1103, 11.0.3 is gfx1101."""
+    gc = f"{major}.{minor}.{revision}"
+    names = [*_part(extra, "arches"), *ARCHES]
+    return next((name for name in names if gc in arch(name, extra).get("gc", [])), None)
+
+
+def is_integrated(gfx: str | None, device_id: str | None, extra: dict[str, Any] | None = None) -> bool | None:
+    """Whether the GPU shares its memory with the processor: by architecture, else by PCI id; None if neither knows."""
+    known: bool | None = arch(gfx, extra).get("integrated")
+    return pci_device(device_id, None, extra).get("integrated") if known is None else known
+
+
+def _part(extra: dict[str, Any] | None, name: str) -> dict[str, Any]:
+    return (extra or {}).get(name) or {}
