@@ -1,7 +1,10 @@
 # Copyright (c) Lamplighter contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is known of AMD's architectures and PCI ids. `extra` is the inventory's lamplighter_catalogue: it adds or wins."""
+"""What is known of AMD's architectures and PCI ids.
+
+`extra` is the inventory's lamplighter_catalogue: it adds entries, and its fields win over ours.
+"""
 
 from __future__ import annotations
 

@@ -400,7 +400,7 @@ ARCHES: dict[str, dict[str, Any]] = {
         "kfd_version": 100306,
         "products": ["iGPU of Ryzen 7000/9000 desktop processors"],
         "rocblas": "TheRock only",
-        "override": {"good": {}, "bad": {"10.3.0": "works, but the CPU is faster"}},
+        "override": {"good": {"10.3.0": "same instruction set as gfx1030, but the CPU is faster"}, "bad": {}},
         "backend": "cpu",
         "vulkan": "slower than the CPU: hide it with GGML_VK_VISIBLE_DEVICES",
         "issues": [
