@@ -1,0 +1,142 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From a log as people have it to records: whatever prefix, wrapping or joining it went through on its way."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+# A longer line is looked at in pieces, so that a file without a line end costs no memory.
+MAX_LINE = 1 << 16
+# A wrapped record is joined from at most this much text.
+MAX_RECORD = 1 << 15
+
+
+class Record(NamedTuple):
+    """One entry of a log: `message` and `attributes` where it is structured (slog), else only `text`."""
+
+    text: str
+    message: str | None = None
+    attributes: dict[str, str] | None = None
+
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]|#033\[[0-9;]*m|\^\[\[[0-9;]*m")
+_STRUCTURED = re.compile(r"(?:time=\S+ )?level=[A-Z]+\S* (?:source=\S+ )?msg=|\bsource=\S+\.go:\d+ msg=")
+_GO_LOG = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (?:\[?(?:INFO|WARN|ERROR|DEBUG)\]? )?\w+\.go:\d+: ")
+_SPLIT = re.compile(r"(?=time=\d{4}-\d\d-\d\dT)|(?=\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \w+\.go:\d+: )")
+# A value whose quote never closes runs to the end: the scan stays linear.
+_PAIR = re.compile(r'("(?:[^"\\]|\\.)*(?:"|$)|[^\s="]+)=("(?:[^"\\]|\\.)*(?:"|$)|[^\s"]*)|\S+')
+_ESCAPE = re.compile(r"\\(.)")
+# What the first word of a line looks like when it begins an entry of its own.
+_ENTRY_START = re.compile(
+    r"time=|level=|\[GIN|\[\d|\{\"|\d{4}[-/]\d\d[-/]\d\d|\S{3,12}\.? +\d{1,2} \d\d:\d\d:\d\d |\d\d? \S+ \d\d:\d\d:\d\d "
+    r"|[\w.-]+ *\| |<\d+>|[\w<>~:. -]{2,60}:(?: |$)| *Device \d+:|(?:goroutine|panic|fatal|SIG|r\d+ |---|===|\.\.\.)|-- |"
+    r"(?:llama|llm|ggml|gguf|print_info|load|srv|slot|main|clip|system_info|common|CUDA|ROCm|HIP|Memory|HW |Error|rocBLAS)\S*"
+)
+_KEY_FIRST = re.compile(
+    r"(?:msg|id|filter_id|library|variant|compute|driver|name|description|libdirs|pci_id|type|total|available|error|"
+    r"source|level|cmd|env|total_vram|default_num_ctx|gpu|gpu_type|extra_envs|OLLAMA_LIBRARY_PATH|supported|device|"
+    r"gfx_target|hint|detail|layers\.\w+|memory\.[\w.]+|HSA_OVERRIDE_GFX_VERSION|threshold|size|port)="
+)
+
+
+def read_text_lines(path: str) -> Iterator[str]:
+    """The lines of a file, decoded without failing and cut where they never end."""
+    with open(path, "rb") as handle:
+        if handle.read(2) in (b"\xff\xfe", b"\xfe\xff"):  # what PowerShell's redirection writes
+            with open(path, encoding="utf-16", errors="replace") as text:
+                yield from iter(lambda: text.readline(MAX_LINE), "")
+            return
+    with open(path, encoding="utf-8", errors="replace", newline="\n") as text:
+        yield from iter(lambda: text.readline(MAX_LINE), "")
+
+
+def clean(text: str) -> str:
+    """The text without colour codes and control characters."""
+    if "\x1b" in text or "#033[" in text or "^[[" in text:
+        text = _ANSI.sub("", text)
+    if "\0" in text:
+        text = text.replace("\0", "")
+    return text.replace("\r", "")
+
+
+def pairs(text: str) -> dict[str, str]:
+    """The key=value pairs of a text (Go's slog: quoted where needed); a cut last value is left out."""
+    found = {}
+    for match in _PAIR.finditer(text):
+        key, value = match.group(1), match.group(2)
+        if key is None or value is None:
+            continue
+        if value.startswith('"'):
+            if len(value) < 2 or not value.endswith('"'):
+                continue
+            value = _ESCAPE.sub(r"\1", value[1:-1])
+        found.setdefault(key.strip('"'), value)
+    return found
+
+
+def _unpacked(line: str) -> str:
+    """The text inside a JSON line of a container runtime or of journalctl."""
+    if line.startswith("{") and ('"log"' in line or '"MESSAGE"' in line):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            return line
+        text = entry.get("log", entry.get("MESSAGE"))
+        return text if isinstance(text, str) else line
+    return line
+
+
+def parse(line: str) -> Iterator[Record]:
+    """The records of one joined line."""
+    text = clean(_unpacked(line))
+    for part in _SPLIT.split(text) if len(text) > 40 else [text]:
+        part = part.strip()
+        if not part:
+            continue
+        structured = _STRUCTURED.search(part)
+        if structured:
+            attributes = pairs(part[structured.start() :])
+            yield Record(part, attributes.pop("msg", ""), attributes)
+            continue
+        old = _GO_LOG.search(part)
+        if old:
+            message = re.sub(r"^(?:INFO|WARN|ERROR|DEBUG) ", "", part[old.end() :])
+            yield Record(part, message, pairs(message) if "=" in message else {})
+            continue
+        yield Record(part)
+
+
+def joined(lines: Iterable[str], ends: Any = None) -> Iterator[str]:
+    """The lines, with a structured record that was wrapped over several lines made one again.
+
+    `ends(line)` says that a line is an entry of its own whatever it looks like.
+    """
+    held = ""
+    for line in lines:
+        line = line.rstrip("\r\n")
+        if held:
+            if len(held) < MAX_RECORD and _continues(held, line) and not (ends and ends(line)):
+                held += (" " if _KEY_FIRST.match(line) and held[-1] not in ' "=' else "") + line
+                continue
+            yield held
+            held = ""
+        if "msg=" in line or "level=" in line or ".go:" in line:
+            held = line
+        elif line:
+            yield line
+    if held:
+        yield held
+
+
+def _continues(held: str, line: str) -> bool:
+    if not line or _ENTRY_START.match(line):
+        return False
+    if (held.count('"') - held.count('\\"')) % 2:
+        return True
+    return _KEY_FIRST.match(line.lstrip()) is not None or ("msg=" not in held and "level=" in held)
