@@ -1,0 +1,345 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.download import (
+    Progress,
+    download,
+    fetch_text,
+    parse_checksums,
+    remote_size,
+)
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.unpack import ReleaseError, unpack
+
+VERSION = re.compile(r"\d+\.\d+\.\d+(-[0-9A-Za-z.]+)?")
+MANIFEST = "release.json"
+
+
+@dataclass
+class Archive:
+    url: str
+    sha256: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.url.split("?")[0].rsplit("/", 1)[-1]
+
+
+@dataclass
+class Request:
+    root: str
+    version: str
+    archives: list[Archive]
+    checksums_url: str | None = None
+    binary: str = "bin/ollama"
+    link: str | None = None
+    keep: int = 1
+    unpack_factor: float = 3.0
+    timeout: int = 60
+    zstd: str | None = None
+
+    @property
+    def versions(self) -> str:
+        return os.path.join(self.root, "versions")
+
+    @property
+    def target(self) -> str:
+        return os.path.join(self.versions, self.version)
+
+    @property
+    def downloads(self) -> str:
+        return os.path.join(self.root, "downloads", self.version)
+
+
+@dataclass
+class State:
+    """What is on the host, and what of the request is missing."""
+
+    current: str | None
+    missing: list[Archive]
+    link_missing: bool
+    link_foreign: bool
+    prunable: list[str] = field(default_factory=list)
+    sizes: dict[str, int | None] = field(default_factory=dict)
+
+    def satisfied(self, version: str) -> bool:
+        return not (self.missing or self.link_missing or self.prunable) and self.current == version
+
+
+def read_manifest(directory: str) -> dict | None:
+    """The manifest of a version directory, None unless every file of it is there in its full size."""
+    try:
+        with open(os.path.join(directory, MANIFEST), encoding="utf-8") as source:
+            manifest = json.load(source)
+        for name, size in manifest["files"].items():
+            if os.lstat(os.path.join(directory, name)).st_size != size:
+                return None
+        return manifest if isinstance(manifest["archives"], dict) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def write_manifest(directory: str, version: str, archives: dict[str, str]) -> None:
+    files = {}
+    for folder, _folders, names in os.walk(directory):
+        for name in names:
+            path = os.path.join(folder, name)
+            if name != MANIFEST:
+                files[os.path.relpath(path, directory)] = os.lstat(path).st_size
+    with open(os.path.join(directory, MANIFEST), "w", encoding="utf-8") as output:
+        json.dump({"version": version, "archives": archives, "files": files}, output, indent=1, sort_keys=True)
+        output.flush()
+        os.fsync(output.fileno())
+
+
+def missing_archives(manifest: dict | None, wanted: list[Archive]) -> list[Archive]:
+    """Archives that must be fetched: not recorded, or recorded with another checksum than the pinned one."""
+    if manifest is None:
+        return list(wanted)
+    recorded = manifest["archives"]
+    changed = [a for a in wanted if a.name in recorded and a.sha256 and a.sha256 != recorded[a.name]]
+    return list(wanted) if changed else [a for a in wanted if a.name not in recorded]
+
+
+def linked_version(root: str, name: str) -> str | None:
+    try:
+        return os.path.basename(os.readlink(os.path.join(root, name)))
+    except OSError:
+        return None
+
+
+def installed_versions(versions: str) -> list[str]:
+    """Complete versions, newest installation first."""
+    found = []
+    for name in os.listdir(versions) if os.path.isdir(versions) else []:
+        path = os.path.join(versions, name, MANIFEST)
+        if not name.startswith(".") and os.path.exists(path):
+            found.append((os.stat(path).st_mtime_ns, name))
+    return [name for _time, name in sorted(found, reverse=True)]
+
+
+def prunable_versions(request: Request, current: str | None, previous: str | None) -> list[str]:
+    """Installed versions beyond the number to keep; never the wanted, the current or the one before it."""
+    old = [v for v in installed_versions(request.versions) if v not in (request.version, current, previous)]
+    kept = max(0, request.keep - (1 if previous and previous != request.version else 0))
+    return old[kept:]
+
+
+def inspect(request: Request) -> State:
+    current = linked_version(request.root, "current")
+    previous = linked_version(request.root, "previous")
+    if current != request.version and current:
+        previous = current
+    wanted = os.path.join(request.root, "current", request.binary)
+    foreign = False
+    link_missing = False
+    if request.link:
+        link_missing = not os.path.lexists(request.link)
+        foreign = not link_missing and not (os.path.islink(request.link) and os.readlink(request.link) == wanted)
+    return State(
+        current=current,
+        missing=missing_archives(read_manifest(request.target), request.archives),
+        link_missing=link_missing,
+        link_foreign=foreign,
+        prunable=prunable_versions(request, current, previous),
+    )
+
+
+def checksums(request: Request, archives: list[Archive]) -> dict[str, str]:
+    """The sha256 of each archive: the pinned one, else the release's own."""
+    known = {a.name: a.sha256.lower() for a in archives if a.sha256}
+    if len(known) == len(archives):
+        return known
+    unpinned = [a.name for a in archives if a.name not in known]
+    if not request.checksums_url:
+        raise ReleaseError(f"no sha256 is known for {', '.join(unpinned)}: give sha256 or checksums_url")
+    published = parse_checksums(fetch_text(request.checksums_url, request.timeout))
+    absent = [name for name in unpinned if name not in published]
+    if absent:
+        raise ReleaseError(
+            f"{request.checksums_url} has no sha256 for {', '.join(absent)}: "
+            "check the version and the platform, or pin the checksum"
+        )
+    known.update({name: published[name] for name in unpinned})
+    return known
+
+
+def check_space(request: Request, sizes: list[int | None]) -> None:
+    """Refuses to start what the disk cannot hold: the downloads and what they unpack to."""
+    needed = int(sum((size or 0) for size in sizes) * (1 + request.unpack_factor))
+    folder = request.root
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    status = os.statvfs(folder)
+    free = status.f_bavail * status.f_frsize
+    if needed > free:
+        raise ReleaseError(
+            f"{request.root} needs {human_bytes(needed)} free to download and unpack {request.version}, "
+            f"but {folder} has {human_bytes(free)}: free some space or choose another root"
+        )
+
+
+def human_bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"
+
+
+@contextmanager
+def lock(root: str, patience: int = 1800) -> Iterator[None]:
+    """One installation at a time: a killed play may leave its module running on the host."""
+    os.makedirs(root, mode=0o755, exist_ok=True)
+    with open(os.path.join(root, ".lock"), "w", encoding="utf-8") as handle:
+        for _second in range(patience):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(1)
+        else:
+            raise ReleaseError(f"another installation below {root} has not ended within {patience} s")
+        yield
+
+
+def recover(request: Request) -> None:
+    """Undoes what a killed run left: half-built versions go, a version being exchanged comes back."""
+    os.makedirs(request.versions, mode=0o755, exist_ok=True)
+    for name in os.listdir(request.versions):
+        path = os.path.join(request.versions, name)
+        if name.startswith(".") and name.endswith(".old"):
+            whole = os.path.join(request.versions, name[1 : -len(".old")])
+            if os.path.exists(whole):
+                shutil.rmtree(path)
+            else:
+                os.rename(path, whole)
+        elif name.startswith(".") and name.endswith(".partial"):
+            shutil.rmtree(path)
+
+
+def install(request: Request, missing: list[Archive], progress: Progress) -> None:
+    """Downloads and verifies every archive, then builds the version aside and puts it in place by rename."""
+    recover(request)
+    missing = missing_archives(read_manifest(request.target), request.archives)
+    sums = checksums(request, missing)
+    check_space(request, [remote_bytes(request, archive) for archive in missing])
+    os.makedirs(request.downloads, mode=0o755, exist_ok=True)
+    files = {a.name: os.path.join(request.downloads, a.name) for a in missing}
+    for archive in missing:
+        download(archive.url, files[archive.name], sums[archive.name], progress, timeout=request.timeout)
+
+    partial = os.path.join(request.versions, f".{request.version}.partial")
+    manifest = read_manifest(request.target)
+    recorded: dict[str, str] = {}
+    try:
+        if manifest and len(missing) < len(request.archives):
+            # An added archive: the files in use are shared by hard links, never written.
+            shutil.copytree(request.target, partial, symlinks=True, copy_function=os.link)
+            os.unlink(os.path.join(partial, MANIFEST))
+            recorded = manifest["archives"]
+        else:
+            os.mkdir(partial, 0o755)
+        for archive in missing:
+            progress.report("unpack", archive.name, 0, None)
+            unpack(files[archive.name], partial, request.zstd)
+        if not os.access(os.path.join(partial, request.binary), os.X_OK):
+            raise ReleaseError(f"the archives of {request.version} hold no executable {request.binary}")
+        write_manifest(partial, request.version, {**recorded, **sums})
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    put_in_place(request, partial)
+    shutil.rmtree(os.path.dirname(request.downloads))
+
+
+def remote_bytes(request: Request, archive: Archive) -> int | None:
+    """Bytes of the archive; what was placed in the download folder is not asked for again."""
+    placed = os.path.join(request.downloads, archive.name)
+    return os.path.getsize(placed) if os.path.exists(placed) else remote_size(archive.url, request.timeout)
+
+
+def put_in_place(request: Request, partial: str) -> None:
+    aside = os.path.join(request.versions, f".{request.version}.old")
+    if os.path.exists(request.target):
+        os.rename(request.target, aside)
+    os.rename(partial, request.target)
+    sync_directory(request.versions)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def sync_directory(path: str) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def place_link(target: str, path: str) -> None:
+    """A symbolic link that is at every moment either the old or the new one."""
+    temporary = f"{path}.new"
+    if os.path.lexists(temporary):
+        os.unlink(temporary)
+    os.symlink(target, temporary)
+    os.rename(temporary, path)
+    sync_directory(os.path.dirname(path))
+
+
+def apply(request: Request, progress: Progress) -> State:
+    """Makes the request true; returns the state that was found."""
+    with lock(request.root):
+        state = inspect(request)
+        if state.missing:
+            install(request, state.missing, progress)
+        if state.current != request.version:
+            if state.current:
+                place_link(os.path.join("versions", state.current), os.path.join(request.root, "previous"))
+            place_link(os.path.join("versions", request.version), os.path.join(request.root, "current"))
+        if state.link_missing and request.link:
+            os.makedirs(os.path.dirname(request.link), mode=0o755, exist_ok=True)
+            place_link(os.path.join(request.root, "current", request.binary), request.link)
+        for version in state.prunable:
+            shutil.rmtree(os.path.join(request.versions, version))
+    return state
+
+
+def run(request: Request, progress: Progress, check_mode: bool) -> State:
+    """Returns the state that was found, after making the request true unless in check mode."""
+    if not VERSION.fullmatch(request.version):
+        raise ReleaseError(f"{request.version!r} is not a version: write it like 0.32.15")
+    state = inspect(request)
+    if state.satisfied(request.version):
+        return state
+    if not check_mode:
+        return apply(request, progress)
+    # The server is asked all the same: an unreachable mirror is better known now.
+    checksums(request, state.missing)
+    state.sizes = {archive.name: remote_bytes(request, archive) for archive in state.missing}
+    check_space(request, list(state.sizes.values()))
+    return state
+
+
+def difference(request: Request, state: State) -> dict[str, str]:
+    fetched = ""
+    for archive in state.missing:
+        size = state.sizes.get(archive.name)
+        fetched += f"fetched: {archive.name}{f' ({human_bytes(size)})' if size else ''}\n"
+    before = "".join(f"kept: {version}\n" for version in state.prunable)
+    return {
+        "before_header": os.path.join(request.root, "current"),
+        "after_header": os.path.join(request.root, "current"),
+        "before": f"version: {state.current or 'none'}\n{before}",
+        "after": f"version: {request.version}\n{fetched}",
+    }

@@ -1,0 +1,166 @@
+#!/usr/bin/python
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: engine_release
+short_description: Install one release of an inference engine side by side and switch to it
+version_added: "0.1.0"
+author:
+  - The Lamplighter founders (@lamplighter)
+description:
+  - Downloads the archives of a release, verifies every checksum, unpacks them into a directory of their own
+    and then switches the link C(current) to it in one step.
+  - An interrupted download is continued by the next run. Nothing half-installed is ever in use.
+  - A release that is installed already is only switched to, so that going back is instant.
+  - A file that lies in C(downloads/VERSION) below O(root) already is verified and used instead of being fetched.
+options:
+  root:
+    description: Directory that holds C(versions/), C(current), C(previous) and, while it works, C(downloads/).
+    type: path
+    default: /opt/ollama
+  version:
+    description: Version to install and to switch to, such as V(0.32.15).
+    type: str
+    required: true
+  archives:
+    description: The archives that make up the release, unpacked in this order into the same directory.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      url:
+        description: Address of a C(.tar.zst) or C(.tgz) archive.
+        type: str
+        required: true
+      sha256:
+        description: Pinned checksum. Without it the checksum is taken from O(checksums_url).
+        type: str
+  checksums_url:
+    description: Address of the release's own list of checksums, one line C(HASH  ./FILE) for each file.
+    type: str
+  link:
+    description:
+      - Where a link to the executable is wanted, such as V(/usr/local/bin/ollama).
+      - A file or a link of somebody else that is already there is left alone.
+    type: path
+  keep:
+    description: How many older versions stay installed. The version before the current one is never removed.
+    type: int
+    default: 1
+  unpack_factor:
+    description: How many times its own size an archive takes when unpacked; used to judge the free disk space.
+    type: float
+    default: 3.0
+  timeout:
+    description: Seconds without an answer or a byte from the server after which an attempt is given up.
+    type: int
+    default: 60
+  progress_file:
+    description: A file in which the module tells how far it is; written while archives are fetched and unpacked.
+    type: path
+attributes:
+  check_mode:
+    description: Asks the server for checksums and sizes, and changes nothing.
+    support: full
+  diff_mode:
+    description: Shows the version before and after, the archives to fetch and the versions to remove.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Ollama 0.32.15 is installed with its ROCm libraries
+  lamplighter.fleet.engine_release:
+    version: 0.32.15
+    archives:
+      - url: https://github.com/ollama/ollama/releases/download/v0.32.15/ollama-linux-amd64.tar.zst
+      - url: https://github.com/ollama/ollama/releases/download/v0.32.15/ollama-linux-amd64-rocm.tar.zst
+    checksums_url: https://github.com/ollama/ollama/releases/download/v0.32.15/sha256sum.txt
+    link: /usr/local/bin/ollama
+"""
+
+RETURN = r"""
+version:
+  description: The version that C(current) points to when the module is done.
+  returned: success
+  type: str
+  sample: 0.32.15
+previous_version:
+  description: The version that C(current) pointed to before; null on a host that had none.
+  returned: success
+  type: str
+  sample: 0.32.6
+downloaded:
+  description: Names of the archives that were, or in check mode would be, fetched and unpacked.
+  returned: success
+  type: list
+  elements: str
+  sample: [ollama-linux-amd64-rocm.tar.zst]
+pruned:
+  description: Versions that were, or in check mode would be, removed.
+  returned: success
+  type: list
+  elements: str
+  sample: [0.30.4]
+link:
+  description: Whose the file at O(link) is, V(ours) or V(foreign); null where O(link) is not given.
+  returned: success
+  type: str
+  sample: ours
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama import release
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.download import Progress
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.unpack import ReleaseError
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "root": {"type": "path", "default": "/opt/ollama"},
+            "version": {"type": "str", "required": True},
+            "archives": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {"url": {"type": "str", "required": True}, "sha256": {"type": "str"}},
+            },
+            "checksums_url": {"type": "str"},
+            "link": {"type": "path"},
+            "keep": {"type": "int", "default": 1},
+            "unpack_factor": {"type": "float", "default": 3.0},
+            "timeout": {"type": "int", "default": 60},
+            "progress_file": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    os.umask(0o022)  # what is installed must be readable for the service user
+    options = dict(module.params)
+    progress = Progress(options.pop("progress_file"))
+    options["archives"] = [release.Archive(**archive) for archive in options["archives"]]
+    request = release.Request(zstd=module.get_bin_path("zstd"), **options)
+    try:
+        state = release.run(request, progress, module.check_mode)
+    except ReleaseError as error:
+        module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg=f"cannot install {request.version} below {request.root}: {error}")
+    module.exit_json(
+        changed=not state.satisfied(request.version),
+        version=request.version,
+        previous_version=state.current,
+        downloaded=[archive.name for archive in state.missing],
+        pruned=state.prunable,
+        link=("foreign" if state.link_foreign else "ours") if request.link else None,
+        diff=release.difference(request, state),
+    )
+
+
+if __name__ == "__main__":
+    main()
