@@ -1,0 +1,115 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The engines' HTTP APIs, brought to one form."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from typing import Any, Callable
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+
+from ansible.module_utils.urls import open_url
+
+# (method, url, payload or None, timeout in seconds) -> the decoded JSON answer
+Fetch = Callable[[str, str, Any, float], Any]
+
+
+class EngineError(Exception):
+    """The engine refused, crashed or did not answer; the text is what it said."""
+
+
+def fetch_json(method: str, url: str, payload: Any, timeout: float) -> Any:
+    data = None if payload is None else json.dumps(payload)
+    try:
+        with open_url(
+            url,
+            data=data,
+            method=method,
+            timeout=timeout,
+            headers={"Content-Type": "application/json"},
+            # A proxy of the environment would swallow requests to this very host.
+            use_proxy=not _is_loopback(url),
+        ) as answer:
+            return json.load(answer)
+    except HTTPError as error:
+        raise EngineError(_error_text(error)) from error
+    except (OSError, ValueError) as error:  # refused, reset, timed out; not JSON
+        raise EngineError(f"{url}: {error}") from error
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _error_text(error: HTTPError) -> str:
+    """Ollama: {"error": "text"}; llama-server: {"error": {"message": "text"}}."""
+    body = error.read().decode("utf-8", "replace")
+    try:
+        said = json.loads(body)["error"]
+        return str(said.get("message", said) if isinstance(said, dict) else said)
+    except (ValueError, KeyError, TypeError):
+        return f"HTTP {error.code}: {body[:300].strip()}"
+
+
+class Ollama:
+    def __init__(self, url: str, fetch: Fetch = fetch_json) -> None:
+        self.url = url.rstrip("/")
+        self.fetch = fetch
+
+    def version(self, timeout: float = 5) -> str:
+        """Answered only once the discovery of GPUs is over."""
+        return str(_mapping(self.fetch("GET", f"{self.url}/api/version", None, timeout)).get("version"))
+
+    def placement(self, model: str) -> dict[str, Any] | None:
+        """Where the loaded model is: its bytes, and those of them in GPU memory. None while it is not loaded."""
+        wanted = {model, f"{model}:latest"}
+        for entry in _mapping(self.fetch("GET", f"{self.url}/api/ps", None, 10)).get("models") or []:
+            if wanted & {entry.get("name"), entry.get("model")}:
+                return {"size": entry.get("size", 0), "size_vram": entry.get("size_vram", 0)}
+        return None
+
+    def unload(self, model: str, timeout: float) -> None:
+        self.fetch("POST", f"{self.url}/api/generate", {"model": model, "keep_alive": 0, "stream": False}, timeout)
+
+    def keep(self, model: str, timeout: float) -> None:
+        """Leave the model loaded for as long as the server's own setting says."""
+        self.fetch("POST", f"{self.url}/api/generate", {"model": model, "stream": False}, timeout)
+
+    def generate(self, model: str, prompt: str, predict: int, context: int, timeout: float) -> dict[str, Any]:
+        payload = {
+            "model": model,
+            "prompt": prompt,
+            # No template: the prompt is unique from its first token on, so that nothing of it is in a cache.
+            "raw": True,
+            "stream": False,
+            "keep_alive": "10m",
+            "options": {"num_predict": predict, "num_ctx": context, "temperature": 0, "seed": 1},
+        }
+        answer = _mapping(self.fetch("POST", f"{self.url}/api/generate", payload, timeout))
+        if answer.get("error"):
+            raise EngineError(str(answer["error"]))
+        # Every count and duration is left out of the answer when it is zero.
+        return {
+            "prompt_tokens": answer.get("prompt_eval_count"),
+            "prompt_ns": answer.get("prompt_eval_duration"),
+            "generated_tokens": answer.get("eval_count", 0),
+            "generated_ns": answer.get("eval_duration"),
+            "load_seconds": round(answer.get("load_duration", 0) / 1e9, 2),
+        }
+
+
+def _mapping(answer: Any) -> dict[str, Any]:
+    if not isinstance(answer, dict):
+        raise EngineError(f"an answer of unexpected form: {str(answer)[:200]}")
+    return answer
+
+
+# A second engine needs the same five methods.
+ENGINES = {"ollama": Ollama}

@@ -1,0 +1,111 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The witnesses on a real host: systemd, the two journals and the drivers' counters."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterable
+from typing import Any, Callable
+
+from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.counters import read_counters
+from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
+
+MIB = 1024 * 1024
+# (command line) -> (return code, stdout)
+Run = Callable[["list[str]"], "tuple[int, str]"]
+
+
+def run_command(command: list[str]) -> tuple[int, str]:
+    """A program that is not there is one that failed."""
+    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=120, env=environment, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return 127, ""
+    return done.returncode, done.stdout.decode("utf-8", "replace")
+
+
+class Host:
+    """What prove() needs to know of the machine. A test gives another object with these methods."""
+
+    def __init__(self, unit: str, sysroot: Sysroot, gpu_addresses: list[str], run: Run = run_command) -> None:
+        self.unit = unit
+        self.sysroot = sysroot
+        self.gpu_addresses = gpu_addresses
+        self.run = run
+        self.began = time.time()
+        self.kernel_log_size = self._kernel_file_size()
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def unit_state(self) -> dict[str, str]:
+        """systemd's properties of the unit; empty where there is no systemd to ask."""
+        code, text = self.run(
+            ["systemctl", "show", self.unit, "--property=ActiveState,SubState,Result,NRestarts,InvocationID"]
+        )
+        return dict(line.split("=", 1) for line in text.splitlines() if "=" in line) if code == 0 else {}
+
+    def counters(self) -> list[dict[str, Any]]:
+        """One reading for each GPU in use."""
+        return [self._counters(address) for address in self.gpu_addresses]
+
+    def _counters(self, address: str) -> dict[str, Any]:
+        reading = read_counters(self.sysroot, address)
+        if self.sysroot.root == "/" and all(value is None for value in reading.values()):
+            return nvidia_counters(address, self.run) or reading
+        return reading
+
+    def engine_lines(self, new_only: bool) -> list[str] | None:
+        """The journal of the unit's last start, or of the time since the proof began. None: cannot be read."""
+        self.run(["journalctl", "--sync"])
+        matches = [f"--unit={self.unit}"]
+        invocation = self.unit_state().get("InvocationID")
+        if new_only:
+            matches = [f"{matches[0]} --since=@{self.began:.6f}"]
+        elif invocation:
+            # Exact, and quick where the journal holds months.
+            matches.insert(0, f"_SYSTEMD_INVOCATION_ID={invocation}")
+        for match in matches:
+            code, text = self.run(["journalctl", "--no-pager", "--quiet", "--output=cat", *match.split()])
+            if code == 0 and text.strip():
+                return text.splitlines()
+        return None
+
+    def kernel_lines(self) -> list[str] | None:
+        """What the kernel said since the proof began. None: cannot be read."""
+        if self.sysroot.root != "/":
+            text = self.sysroot.read("var/log/kern.log")
+            return (
+                None if text is None else text.encode()[self.kernel_log_size :].decode("utf-8", "replace").splitlines()
+            )
+        code, text = self.run(["journalctl", "--dmesg", "--no-pager", "--quiet", f"--since=@{self.began:.6f}"])
+        return text.splitlines() if code == 0 else None
+
+    def _kernel_file_size(self) -> int:
+        try:
+            return os.path.getsize(self.sysroot.path("var/log/kern.log"))
+        except OSError:
+            return 0
+
+
+def nvidia_counters(address: str, run: Run) -> dict[str, Any] | None:
+    """The same counters from NVIDIA's own tool, as its driver has none in sysfs."""
+    query = ["--query-gpu=memory.used,utilization.gpu", "--format=csv,noheader,nounits"]
+    code, text = run(["nvidia-smi", f"--id={address}", *query])
+    fields = [field.strip() for field in text.strip().split(",")]
+    if code != 0 or len(fields) != 2:
+        return None
+    used, busy = (int(field) if field.isdigit() else None for field in fields)
+    return {"vram_used": None if used is None else used * MIB, "gtt_used": None, "busy_percent": busy}
+
+
+def first_line_with(words: Iterable[str], lines: Iterable[str]) -> str | None:
+    return next((line.strip() for line in lines if any(word in line for word in words)), None)

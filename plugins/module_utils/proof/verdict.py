@@ -1,0 +1,177 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The judgement: do independent witnesses agree on where the model ran?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+GPU_BACKENDS = ("rocm", "vulkan", "cuda")
+# rocBLAS and hipBLASLt faults show only on prompts that are at least this long.
+LONG_PROMPT = 512
+MIB = 1024 * 1024
+
+Evidence = dict[str, Any]
+
+
+def growth_needed(size_vram: int | None) -> int:
+    """How many bytes of GPU memory must have grown before it counts as the model's: half of what the API claims,
+    within bounds, because a desktop's own use wanders by some MiB and a test model may need hardly more than one."""
+    return max(MIB, min(64 * MIB, (size_vram or 32 * MIB) // 2))
+
+
+def kernel_evidence(idle: list[Evidence], busy: list[list[Evidence]], size_vram: int | None) -> Evidence:
+    """Compare the counters of each GPU before the load with the highest ones seen until the generation ended.
+
+    `idle` has one reading for each GPU, `busy` one list of such readings for each sample."""
+    growth: dict[str, int | None] = {"vram_used": None, "gtt_used": None}
+    busy_idle: int | None = None
+    busy_peak: int | None = None
+    for index, before in enumerate(idle):
+        peak = {key: _highest(sample[index].get(key) for sample in busy) for key in before}
+        for key in growth:
+            now, then = peak.get(key), before.get(key)
+            if now is not None and then is not None:
+                growth[key] = (growth[key] or 0) + max(0, now - then)
+        busy_idle = _highest([busy_idle, before.get("busy_percent")])
+        busy_peak = _highest([busy_peak, peak.get("busy_percent")])
+    known = [grown for grown in growth.values() if grown is not None]
+    grew = sum(known) >= growth_needed(size_vram) if known else None
+    # A GPU that was fully busy already cannot become busier.
+    worked = None if busy_peak is None else busy_peak > min(busy_idle or 0, 90)
+    return {
+        "available": grew is not None,
+        # Memory without work is an allocation that nobody computes on.
+        "moved": None if grew is None else grew and worked is not False,
+        "vram_growth_bytes": growth["vram_used"],
+        "gtt_growth_bytes": growth["gtt_used"],
+        "busy_percent": busy_peak,
+        "samples": len(busy),
+    }
+
+
+def _highest(values: Any) -> int | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def speed_evidence(timings: Evidence) -> Evidence:
+    """Tokens per second from counts and nanoseconds, where both are given and not zero."""
+    return {
+        "prompt": _rate(timings.get("prompt_tokens"), timings.get("prompt_ns")),
+        "generation": _rate(timings.get("generated_tokens"), timings.get("generated_ns")),
+        "prompt_tokens": timings.get("prompt_tokens"),
+        "generated_tokens": timings.get("generated_tokens"),
+        "load_seconds": timings.get("load_seconds"),
+    }
+
+
+def _rate(count: int | None, nanoseconds: int | None) -> float | None:
+    return round(count * 1e9 / nanoseconds, 1) if count and nanoseconds else None
+
+
+def contradictions(evidence: Evidence) -> list[str]:
+    """Every pair of witnesses that cannot both be right."""
+    log, api, kernel = evidence["log"], evidence["api"], evidence["kernel"]
+    log_place, api_place, kernel_place = _log_place(log), _api_place(api), _kernel_place(kernel)
+    log_says = f"the log says {log.get('backend')}" + (
+        f" with {log['offloaded'][0]} of {log['offloaded'][1]} layers on the GPU" if log.get("offloaded") else ""
+    )
+    api_says = f"the API says that {api.get('size_vram')} bytes of the model are in GPU memory"
+    kernel_says = (
+        f"the kernel counted {kernel.get('vram_growth_bytes')} bytes of VRAM and {kernel.get('gtt_growth_bytes')} bytes"
+        f" of GTT more than before the load, and at most {kernel.get('busy_percent')} % load of the GPU"
+    )
+    says = [(log_place, log_says), (api_place, api_says), (kernel_place, kernel_says)]
+    return [
+        f"{first}, but {second}"
+        for number, (here, first) in enumerate(says)
+        for there, second in says[number + 1 :]
+        if here and there and here != there
+    ]
+
+
+def _log_place(log: Evidence) -> str | None:
+    """gpu, cpu or None: what the engine's log says about where the model is."""
+    if log.get("offloaded") and log["offloaded"][0] == 0:
+        return "cpu"
+    if log.get("backend") in GPU_BACKENDS:
+        return "gpu"
+    return "cpu" if log.get("backend") == "cpu" else None
+
+
+def _api_place(api: Evidence) -> str | None:
+    if not api.get("available"):
+        return None
+    return "gpu" if api.get("size_vram") else "cpu"
+
+
+def _kernel_place(kernel: Evidence) -> str | None:
+    if kernel.get("moved") is None:
+        return None
+    return "gpu" if kernel["moved"] else "cpu"
+
+
+def judge(expect: str, accept: list[str], evidence: Evidence, faults: list[Evidence]) -> Evidence:
+    """verdict, backend, reasons and contradictions. Evidence that is missing never counts as proof."""
+    log, kernel = evidence["log"], evidence["kernel"]
+    conflicts = contradictions(evidence)
+    places = {_log_place(log), _api_place(evidence["api"]), _kernel_place(kernel)} - {None}
+    # The log alone names the backend; the kernel says only that a GPU worked.
+    backend = log.get("backend") or "unknown"
+    if _log_place(log) == "cpu":
+        backend = "cpu"
+
+    def verdict(name: str, *reasons: str) -> Evidence:
+        return {"verdict": name, "backend": backend, "reasons": list(reasons), "contradictions": conflicts}
+
+    if evidence.get("error"):
+        return verdict("failed", evidence["error"])
+    if faults:
+        return verdict(
+            "failed", *[f"the kernel reported {fault['code']} meanwhile: {fault['line']}" for fault in faults]
+        )
+    if conflicts:
+        return verdict("failed", *conflicts)
+    if _log_place(log) is None and _kernel_place(kernel) is None:
+        return verdict("failed", "nobody but the API says where the model ran: the log and the kernel are silent")
+    if _log_place(log) is None:
+        if places == {"gpu"}:
+            return verdict("degraded", "a GPU worked, but the log does not say through which backend")
+        return verdict("failed", "the log does not say where the model ran, and no GPU worked")
+    if backend != expect:
+        kept = backend in GPU_BACKENDS or backend in accept
+        return verdict("degraded" if kept else "failed", f"the model ran on {backend}, not on {expect}")
+    shortfalls = _shortfalls(evidence)
+    return verdict("degraded", *shortfalls) if shortfalls else verdict("proven", *_agreement(evidence))
+
+
+def _shortfalls(evidence: Evidence) -> list[str]:
+    """What is less than it should be although the right backend ran."""
+    log, speed, short = evidence["log"], evidence["speed"], []
+    if log["backend"] in GPU_BACKENDS:
+        api = evidence["api"]
+        if not api.get("available") and not evidence["kernel"].get("moved"):
+            short.append("neither the API nor the kernel confirms what the log says")
+        # Every layer may be on the GPU while experts of the model have overflowed into RAM.
+        if api.get("available") and api["size_vram"] < 0.95 * api["size"]:
+            short.append(f"only {api['size_vram']} of the model's {api['size']} bytes are in GPU memory")
+        if not log.get("offloaded"):
+            short.append("the log does not say how many layers are on the GPU")
+        elif log["offloaded"][0] < log["offloaded"][1]:
+            short.append(f"only {log['offloaded'][0]} of {log['offloaded'][1]} layers are on the GPU")
+    if speed.get("prompt_tokens") is not None and speed["prompt_tokens"] < LONG_PROMPT:
+        short.append(
+            f"the engine evaluated only {speed['prompt_tokens']} prompt tokens, of {LONG_PROMPT} that a proof needs"
+        )
+    return short
+
+
+def _agreement(evidence: Evidence) -> list[str]:
+    log, kernel = evidence["log"], evidence["kernel"]
+    if log["backend"] not in GPU_BACKENDS:
+        return ["the log says cpu and nothing claims a GPU"]
+    layers = f"the log says {log['backend']} with all {log['offloaded'][1]} layers on the GPU"
+    if kernel.get("moved"):
+        return [f"{layers}, and the kernel's counters confirm it"]
+    return [f"{layers}, and the API agrees; this GPU's driver has no counters to confirm it"]
