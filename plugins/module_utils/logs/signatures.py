@@ -26,6 +26,7 @@ class Form:
         self.place = form["in"]
         self.contains = tuple(form.get("contains", ()))
         self.excludes = tuple(form.get("excludes", ()))
+        self.requires = tuple(form.get("requires", ()))
         self.scope = form.get("scope")
         self._pattern = re.compile(form["pattern"]) if form.get("pattern") else None
         self._attributes = {name: re.compile(value) for name, value in form.get("attributes", {}).items()}
