@@ -311,6 +311,8 @@ def main() -> None:
     for name, (lowest, highest) in RANGES.items():
         if not lowest <= settings[name] <= highest:
             module.fail_json(msg=f"{name} is {settings[name]}; it has to be from {lowest} to {highest}.")
+    if not settings["url"].startswith(("http://", "https://")):
+        module.fail_json(msg=f"url is {settings['url']}; it has to begin with http:// or https://.")
     if module.check_mode:
         module.exit_json(changed=False, skipped=True, msg="Check mode: nothing was generated, so nothing is claimed.")
     host = Host(settings["unit"], Sysroot(settings["sysroot"]), settings["gpu_addresses"])

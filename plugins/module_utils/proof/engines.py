@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+from http.client import HTTPException
 from typing import Any, Callable
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -36,7 +37,7 @@ def fetch_json(method: str, url: str, payload: Any, timeout: float) -> Any:
             return json.load(answer)
     except HTTPError as error:
         raise EngineError(_error_text(error)) from error
-    except (OSError, ValueError) as error:  # refused, reset, timed out; not JSON
+    except (OSError, HTTPException, ValueError) as error:  # refused, timed out; cut off; not JSON
         raise EngineError(f"{url}: {error}") from error
 
 
