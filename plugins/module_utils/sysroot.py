@@ -19,14 +19,16 @@ class Sysroot:
     def path(self, path: str) -> str:
         return os.path.join(self.root, path.lstrip("/"))
 
-    def read(self, path: str) -> str | None:
-        """The stripped text of a file. Bytes that are not UTF-8 are replaced, NULs dropped."""
+    def read(self, path: str, last: int = 0) -> str | None:
+        """The stripped text of a file, or of its last so many bytes. Bytes that are not UTF-8 are replaced."""
         full = self.path(path)
         try:
             # A pipe or a device in the place of a file would block the reader for ever.
             if not stat.S_ISREG(os.stat(full).st_mode):
                 return None
             with open(full, "rb") as handle:
+                if last:
+                    handle.seek(max(0, os.fstat(handle.fileno()).st_size - last))
                 return handle.read().decode("utf-8", "replace").strip("\0 \t\r\n")
         except OSError as error:
             self._note(full, error)

@@ -165,6 +165,7 @@ ARCHES: dict[str, dict[str, Any]] = {
     },
     "gfx90a": {
         "family": "CDNA2",
+        "graphics": False,
         "integrated": False,
         "gc": ["9.4.2"],
         "kfd_version": 90010,
@@ -196,6 +197,7 @@ ARCHES: dict[str, dict[str, Any]] = {
     },
     "gfx940": {
         "family": "CDNA3 before production",
+        "graphics": False,
         "integrated": True,
         "kfd_version": 90400,
         "products": ["engineering samples of MI300A"],
@@ -206,6 +208,7 @@ ARCHES: dict[str, dict[str, Any]] = {
     },
     "gfx941": {
         "family": "CDNA3 before production",
+        "graphics": False,
         "integrated": False,
         "kfd_version": 90401,
         "products": ["engineering samples of MI300X"],
@@ -216,6 +219,7 @@ ARCHES: dict[str, dict[str, Any]] = {
     },
     "gfx942": {
         "family": "CDNA3",
+        "graphics": False,
         # MI300A is an APU, the other products are cards: only the PCI id tells.
         "integrated": None,
         "gc": ["9.4.3", "9.4.4"],
@@ -235,6 +239,7 @@ ARCHES: dict[str, dict[str, Any]] = {
     },
     "gfx950": {
         "family": "CDNA4",
+        "graphics": False,
         "integrated": False,
         "gc": ["9.5.0"],
         "kfd_version": 90500,

@@ -23,6 +23,7 @@ ARCH = {
     "properties": {
         "family": _TEXT,
         "integrated": {"type": ["boolean", "null"], "description": "null: the PCI id decides"},
+        "graphics": {"type": "boolean", "description": "false: compute only, Vulkan is of no use"},
         "gc": {
             "type": "array",
             "description": "GC IP versions of the kernel's IP discovery",

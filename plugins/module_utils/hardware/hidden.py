@@ -1,0 +1,113 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Why a runtime cannot use an AMD GPU that is in the machine."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from typing import Any
+
+from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
+
+KERNEL_LOGS = ("var/log/kern.log", "var/log/dmesg", "var/log/messages", "var/log/syslog")
+LOG_TAIL = 2 * 1024 * 1024
+# amdkfd/kfd_device.c: the MEC firmware that the card has, and the one that works without PCIe atomics (0: none does).
+ATOMICS = re.compile(
+    r"skipped device 1002:([0-9a-f]{1,4}), PCI rejects atomics(?: (\d{1,9})<(\d{1,9}))?", re.IGNORECASE
+)
+GPU_DRIVERS_OF_GUESTS = ("vfio-pci", "pci-stub", "xen-pciback")
+
+
+def hidden_reason(sysroot: Sysroot, gpu: dict[str, Any], denied: bool) -> tuple[str | None, list[str]]:
+    """A sentence for a person and the backends that cannot reach the GPU; nothing hidden: (None, [])."""
+    driver = gpu["driver"]
+    if gpu["vendor"] != "amd":
+        return None, []
+    if denied:
+        return "The device cgroup of this container or job denies the GPU: pass it /dev/kfd and /dev/dri.", [
+            "rocm",
+            "vulkan",
+        ]
+    if driver in GPU_DRIVERS_OF_GUESTS:
+        return f"The driver {driver} keeps it for a virtual machine.", ["rocm", "vulkan"]
+    if driver == "radeon":
+        return (
+            "The old radeon driver holds it: amdgpu may take it with radeon.cik_support=0 amdgpu.cik_support=1 "
+            "(or si_support) on the kernel command line.",
+            ["rocm", "vulkan"],
+        )
+    # Copies of trees lack much; only in a tree with /sys/module is what is missing a fact.
+    if not driver and gpu["pci_address"] and gpu["kfd_node"] is None and sysroot.exists("sys/module"):
+        return _no_driver(sysroot), ["rocm", "vulkan"]
+    if gpu["kfd_node"] is None and (sysroot.exists("sys/class/kfd") or sysroot.exists("sys/module")):
+        return _no_kfd_node(sysroot, gpu), ["rocm"]
+    # In a container /sys is the host's, /dev is not.
+    if gpu["render_node"] and sysroot.exists("dev/null") and not sysroot.exists(gpu["render_node"]):
+        return f"{gpu['render_node']} does not exist here: pass /dev/dri to this container.", ["rocm", "vulkan"]
+    return None, []
+
+
+def _no_driver(sysroot: Sysroot) -> str:
+    if sysroot.exists("sys/module/amdgpu"):
+        return "No driver holds it though amdgpu is loaded: the kernel or its firmware is older than the card."
+    return "No driver holds it: the amdgpu module is not loaded."
+
+
+def _no_kfd_node(sysroot: Sysroot, gpu: dict[str, Any]) -> str:
+    if not gpu["gfx"]:
+        return "ROCm's kernel interface (KFD) does not know this chip, and gives it no node."
+    if not sysroot.exists("sys/class/kfd"):
+        return "The kernel has no ROCm interface (/sys/class/kfd): it was built without CONFIG_HSA_AMD, or is not ours."
+    device_id = gpu["pci_id"].split(":")[1] if gpu["pci_id"] else ""
+    reason = atomics_reason(kernel_log(sysroot), device_id)
+    return reason or (
+        "The kernel gives it no ROCm node (KFD), and no readable kernel log says why; "
+        "a PCIe slot without atomics is the usual cause."
+    )
+
+
+def atomics_reason(log: str, device_id: str) -> str | None:
+    """What the last refusal of this device in a kernel log means."""
+    refused = [match for match in ATOMICS.finditer(log) if match[1].lower().zfill(4) == device_id]
+    if not refused:
+        return None
+    have, need = refused[-1][2], refused[-1][3]
+    line = f"The kernel gives it no ROCm node (KFD) because its PCIe slot has no atomics ('{refused[-1][0]}')"
+    if need is None:
+        return f"{line}: use a slot of the processor, or Vulkan."
+    if int(need) == 0:
+        return f"{line}: no firmware helps this chip; use a slot of the processor, or Vulkan."
+    if int(have) < int(need):
+        return f"{line}: a linux-firmware with MEC firmware {need} or later works without them, this one has {have}."
+    return f"{line}."
+
+
+def kernel_log(sysroot: Sysroot) -> str:
+    """As much of the kernel's log as can be read: this boot's ring buffer of this machine, else the files."""
+    if os.path.realpath(sysroot.root) == "/":
+        ring = _ring_buffer()
+        if ring:
+            return ring
+    return "\n".join(sysroot.read(path, LOG_TAIL) or "" for path in KERNEL_LOGS)
+
+
+def _ring_buffer() -> str:
+    records = []
+    try:
+        handle = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:  # not root, or a container
+        return ""
+    try:
+        while True:
+            try:
+                records.append(os.read(handle, 8192))
+            except OSError as error:
+                # EPIPE: records were overwritten while we read; the next read goes on after them.
+                if error.errno != errno.EPIPE:
+                    break
+    finally:
+        os.close(handle)
+    return b"".join(records).decode("utf-8", "replace")
