@@ -10,6 +10,9 @@ unexport ANSIBLE_COLLECTIONS_PATH ANSIBLE_INVENTORY ANSIBLE_ROLES_PATH PYTHONHOM
 # molecule looks for scenarios of a collection elsewhere.
 export MOLECULE_GLOB := molecule/*/molecule.yml
 
+# Containers with a real systemd need root: sudo asks for its password where it has to.
+BECOME = $(shell [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null || echo ANSIBLE_BECOME_ASK_PASS=true)
+
 STAGES := lint unit sanity importer test-fleet
 
 .PHONY: help
@@ -24,12 +27,12 @@ setup: .venv/ready ## make .venv with all development tools (every other target 
 .PHONY: demo
 demo: setup ## light the simulated fleet: 6 machines in containers, installed, proven, and a table of them
 	tools/machine_packages
-	ansible-playbook molecule/fleet/create.yml
+	$(BECOME) ansible-playbook molecule/fleet/create.yml
 	ansible-playbook -i inventories/demo site.yml
 
 .PHONY: demo-down
 demo-down: setup ## remove everything that the demo made
-	ansible-playbook molecule/fleet/destroy.yml
+	$(BECOME) ansible-playbook molecule/fleet/destroy.yml -e '{"fleet_purge": true}'
 
 .PHONY: test
 test: setup ## run everything that must pass before a change is merged, with the time of each stage
@@ -40,6 +43,7 @@ lint: setup ## ansible-lint, yamllint, ruff, mypy, changelog: seconds
 	ruff check
 	ruff format --check
 	yamllint -s .
+	vermin --quiet --no-tips --violations --target=3.9- plugins/modules plugins/module_utils
 	mypy -p ansible_collections.lamplighter.fleet.plugins
 	mypy tools $(wildcard tests/standins)
 	antsibull-changelog lint
