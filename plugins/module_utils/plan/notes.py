@@ -1,0 +1,249 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a person should know, and what only a person can do."""
+
+from __future__ import annotations
+
+import re
+
+from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue import ollama
+from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue.ollama_environment import check_environment
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.devices import denied, sentence
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.environment import vulkan_counts_igpu
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.facts import Machine, mapping
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.host_rules import host_rules
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.kernel import GIB, gib, kernel_warnings
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.policy import Policy
+
+_ATOMICS = re.compile(r"PCI rejects atomics (\d+)<(\d+)")
+_LOOPBACK = re.compile(r"(https?://)?(127\.[\d.]+|localhost|\[::1\])(:\d+)?/?")
+# A carve-out above this takes memory that Linux could lend as needed.
+CARVE_OUT = 4 * GIB
+
+
+class Notes:
+    """Warnings {code, message, remedy} and steps {code, what, why, how}; each code once for each message."""
+
+    def __init__(self) -> None:
+        self.warnings: list = []
+        self.steps: list = []
+
+    def warn(self, code: str, message: str, remedy: str, **more: str) -> None:
+        entry = {"code": code, "message": message, "remedy": remedy, **more}
+        if entry not in self.warnings:
+            self.warnings.append(entry)
+
+    def step(self, code: str, what: str, why: str, how: str) -> None:
+        entry = {"code": code, "what": what, "why": why, "how": how}
+        if entry not in self.steps:
+            self.steps.append(entry)
+
+
+def _about_engine(notes: Notes, engine: dict, rungs: list, machine: Machine) -> None:
+    if engine["newer_than_known"]:
+        notes.warn(
+            "engine_newer_than_known",
+            f"{engine['title']} is newer than {ollama.NEWEST_KNOWN}, the newest that the plan knows; "
+            "it is taken to behave as that one.",
+            f'If a rung fails that should work, pin engine_version to "{ollama.DEFAULT_VERSION}".',
+        )
+    if engine["older_than_known"]:
+        notes.warn(
+            "engine_older_than_known",
+            f"{engine['title']} is older than {ollama.FIRST_KNOWN}, the oldest that the plan knows.",
+            f'Install a newer release: "{ollama.DEFAULT_VERSION}".',
+        )
+    if rungs[0]["backend"] == "vulkan" and vulkan_counts_igpu(machine, engine, engine.get("version", "")):
+        notes.warn(
+            "vulkan_igpu_not_masked",
+            f"{engine['title']} may put layers on the integrated GPU too: Vulkan's numbering is its own.",
+            "Use Ollama 0.30.0 or newer, or set GGML_VK_VISIBLE_DEVICES to the card's Vulkan index.",
+        )
+
+
+def _about_gpu(notes: Notes, candidate, machine: Machine) -> None:
+    gpu = candidate.gpu
+    hidden = sentence(gpu.hidden_reason)
+    atomics = _ATOMICS.search(hidden)
+    if atomics and int(atomics.group(1)) > 0 and int(atomics.group(1)) < int(atomics.group(2)):
+        have, need = atomics.groups()
+        notes.warn(
+            "pcie_atomics_firmware",
+            f"{gpu.name} has no KFD node: its MEC firmware {have} needs PCIe atomics, {need} does not.",
+            "Install a newer linux-firmware, rebuild the initramfs and reboot.",
+        )
+    elif denied(gpu):
+        notes.warn(
+            "gpu_not_permitted",
+            f"{gpu.name} is in the machine, but not open to this host: {hidden}.",
+            "Open /dev/kfd and /dev/dri to it, with the numeric group of the render nodes.",
+        )
+        if machine.platform == "container":
+            notes.step(
+                "container_devices",
+                "Give the container its GPU.",
+                f"{gpu.name}: {hidden}",
+                "On the host outside: --device /dev/kfd --device /dev/dri --group-add "
+                "$(stat -c %g /dev/dri/renderD128); with SELinux: setsebool container_use_devices=1",
+            )
+    elif hidden:
+        notes.warn("gpu_hidden_from_rocm", f"{gpu.name} is hidden from ROCm: {hidden}.", "Vulkan does not need it.")
+    if gpu.driver == "radeon":
+        notes.warn(
+            "radeon_driver",
+            f"{gpu.name} is driven by the old radeon driver: no engine can use it.",
+            "If it is a GCN1 or GCN2 card, give it to amdgpu.",
+        )
+        notes.step(
+            "amdgpu_for_gcn",
+            "Give the card to the amdgpu driver, if it is GCN1 or GCN2.",
+            "Vulkan needs amdgpu; these cards are left to radeon by older kernels.",
+            "Add radeon.si_support=0 amdgpu.si_support=1 (GCN1) or radeon.cik_support=0 amdgpu.cik_support=1 "
+            "(GCN2) to the kernel's command line and reboot.",
+        )
+    if gpu.vendor == "amd" and gpu.gfx is None and gpu.driver != "radeon" and not denied(gpu):
+        notes.warn(
+            "gfx_unknown",
+            f"The architecture of {gpu.name} is not known; ROCm is left out.",
+            "Load amdgpu on a newer kernel, or add the PCI id to inference_catalogue.",
+        )
+    if gpu.vendor == "nvidia" and "cuda" in candidate.refusals:
+        reason = candidate.refusals["cuda"]
+        notes.warn("nvidia_driver", f"{gpu.product}: {reason}.", "Install NVIDIA's current driver and reboot.")
+        notes.step(
+            "nvidia_driver",
+            "Install NVIDIA's driver.",
+            f"{gpu.product}: {reason}.",
+            "Debian: apt install nvidia-driver; Ubuntu: ubuntu-drivers install; Fedora: akmod-nvidia of "
+            "RPM Fusion; then reboot.",
+        )
+
+
+def _about_platform(notes: Notes, machine: Machine, rungs: list) -> None:
+    if not machine.gpus_known:
+        notes.warn(
+            "facts_missing",
+            "Nothing is known of this machine's GPUs; the plan is for the processor.",
+            "Run the module lamplighter.fleet.gpu_facts on the host first.",
+        )
+    if machine.platform == "wsl2" and rungs[0]["backend"] == "cpu":
+        notes.warn(
+            "wsl2_no_gpu",
+            "WSL2 does not lend this GPU to Linux programs as /dev/kfd or as a render node.",
+            "Run Ollama on Windows, and use it from here.",
+        )
+        notes.step(
+            "windows_host",
+            "Install Ollama on the Windows host, which has the GPU.",
+            "An engine inside WSL2 runs on the processor.",
+            "On Windows install Ollama; mirrored networking (.wslconfig) reaches it at 127.0.0.1:11434, NAT at "
+            "the default gateway after OLLAMA_HOST and a firewall rule for vEthernet (WSL).",
+        )
+    if machine.platform == "container" and any(denied(gpu) for gpu in machine.gpus):
+        return
+    if machine.platform == "vm" and machine.gpus_known and not machine.gpus:
+        notes.warn(
+            "vm_without_gpu",
+            "This virtual machine sees no GPU.",
+            "If its host has one, pass it through (vfio-pci) and run again.",
+        )
+
+
+def _about_memory(notes: Notes, gpus: list, memory: dict, policy: Policy) -> None:
+    context = memory["default_context_length"]
+    if context and context > 32768 and "OLLAMA_CONTEXT_LENGTH" not in policy.environment:
+        notes.warn(
+            "context_by_vram",
+            f"Ollama will choose a context of {context} tokens here, by the sum of VRAM.",
+            "Set OLLAMA_CONTEXT_LENGTH, so that memory and speed do not depend on the host.",
+        )
+    for gpu in gpus:
+        if gpu.vendor == "amd" and gpu.shares_memory and (gpu.vram_bytes or 0) > CARVE_OUT:
+            notes.step(
+                "carve_out",
+                f"Optional: lower the BIOS carve-out of {gpu.product} to 512 MB.",
+                f"{gib(gpu.vram_bytes or 0)} of RAM are lost to the system; Linux lends memory as it is needed.",
+                "BIOS setup: AMD CBS > NBIO > GFX Configuration > UMA Frame Buffer Size (Integrated Graphics on "
+                "some boards) = 512M; then run the play again, which raises pages_limit.",
+            )
+
+
+def _about_environment(notes: Notes, policy: Policy, machine: Machine) -> None:
+    for problem in policy.problems:
+        notes.warn(problem["code"], problem["message"], problem["remedy"])
+    environment = policy.environment
+    host = environment.get("OLLAMA_HOST")
+    if host and not _LOOPBACK.fullmatch(host):
+        notes.warn(
+            "api_exposed",
+            f"OLLAMA_HOST={host} opens an API without a password beyond this host.",
+            "Limit the port to the networks that need it in the firewall.",
+        )
+    vendors = {gpu.vendor for gpu in machine.gpus}
+    if "CUDA_VISIBLE_DEVICES" in environment and "amd" in vendors and "ROCR_VISIBLE_DEVICES" not in environment:
+        notes.warn(
+            "cuda_mask_on_amd",
+            "CUDA_VISIBLE_DEVICES also filters AMD cards when nothing else names them.",
+            "Use ROCR_VISIBLE_DEVICES for AMD cards.",
+        )
+    if "HSA_OVERRIDE_GFX_VERSION" in environment and "amd" not in vendors:
+        notes.warn("override_unused", "HSA_OVERRIDE_GFX_VERSION is set for a host without an AMD GPU.", "Remove it.")
+
+
+def _about_installation(notes: Notes, policy: Policy, engine: dict) -> None:
+    found, unit = policy.installation, mapping(policy.installation.get("unit"))
+    _normalised, problems = check_environment(mapping(unit.get("environment")), engine.get("version", "0.32.15"))
+    for item in problems:
+        notes.warn(
+            f"installed_{item['code']}",
+            f"The service that is there sets {item['name']}={item['value']}. {item['message']}",
+            item["remedy"],
+        )
+    owner = unit.get("owner")
+    if owner in ("installer", "distribution", "foreign") and not found.get("current"):
+        version = mapping(found.get("binary")).get("version")
+        notes.warn(
+            "adopted",
+            f"An Ollama {version or 'of unknown version'} is installed already ({owner}); it is taken "
+            "over, its unit file and its models stay.",
+            "Nothing to do.",
+        )
+    libraries = found.get("libraries")
+    known = {engine["rocm_library"], "vulkan", "jetpack"}
+    for library in libraries if isinstance(libraries, list) else []:
+        name = str(library).rstrip("/").rsplit("/", 1)[-1]
+        if name not in known and not re.match(r"(cuda_|mlx|jetpack)", name) and engine["library_by_folder"]:
+            notes.warn(
+                "stale_library",
+                f"{library} lies beside the engine that is there, and it would be probed too.",
+                "Remove it; the plan's own version has a folder of its own.",
+            )
+    variants = found.get("variants")
+    if isinstance(variants, list) and variants:
+        notes.warn(
+            "other_ollama",
+            f"Ollama may also be here as {', '.join(str(name) for name in variants)}.",
+            "Stop it if it holds port 11434.",
+        )
+
+
+def make_notes(
+    candidates: list, rungs: list, memory: dict, machine: Machine, engine: dict, policy: Policy, rules: list
+) -> Notes:
+    notes = Notes()
+    used = [one.gpu for one in candidates if one.gpu.index in rungs[0]["devices"]]
+    _about_platform(notes, machine, rungs)
+    for rule in rules or host_rules(used, machine, engine, rungs[0]["backend"]):
+        notes.warn(rule["code"], rule["message"], rule["remedy"], source=rule["source"])
+        if rule.get("step"):
+            notes.step(rule["code"], "Replace the GPU's firmware.", rule["message"], rule["remedy"])
+    for candidate in candidates:
+        _about_gpu(notes, candidate, machine)
+    for warning in kernel_warnings(used, machine):
+        notes.warn(**warning)
+    _about_engine(notes, engine, rungs, machine)
+    _about_memory(notes, used, memory, policy)
+    _about_environment(notes, policy, machine)
+    _about_installation(notes, policy, engine)
+    return notes

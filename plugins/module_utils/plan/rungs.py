@@ -1,0 +1,239 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ladder: what is tried, in which order, and why."""
+
+from __future__ import annotations
+
+from ansible_collections.lamplighter.fleet.plugins.module_utils import catalogue
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.engine import advice, override_target, rocm_refusal
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.environment import merge, rung_environment
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.facts import Machine
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.policy import PlanError, Policy
+
+REQUIRES = {
+    "rocm": ["rocm_payload", "kfd"],
+    "vulkan": ["vulkan_icd"],
+    "cuda": ["nvidia_driver"],
+    "cpu": [],
+}
+
+
+class Ladder:
+    """Collects rungs and what was turned down on the way."""
+
+    def __init__(self, machine: Machine, engine: dict, policy: Policy) -> None:
+        self.machine = machine
+        self.engine = engine
+        self.policy = policy
+        self.refused: list = []
+
+    def refuse(self, option: str, reason: str, devices: list | None = None) -> None:
+        entry = {"option": option, "reason": reason, "devices": sorted(devices or [])}
+        if entry not in self.refused:
+            self.refused.append(entry)
+
+    def rung(self, backend: str, candidates: list, reason: str, override: str = "") -> dict:
+        gpus = [one.gpu for one in candidates]
+        environment = rung_environment(backend, gpus, self.machine, self.engine, override)
+        rung = {
+            "id": f"{backend}-override" if override else backend,
+            "backend": backend,
+            "reason": reason,
+            "environment": merge(environment, self.policy),
+            "requires": list(REQUIRES[backend]),
+            "devices": [gpu.index for gpu in gpus],
+        }
+        if self.engine["name"] == "llama_server":
+            rung["arguments"] = ["--device", "none"] if backend == "cpu" else []
+        return rung
+
+    # One method for each kind of rung: a rung, or None and a refusal.
+
+    def cuda(self, candidates: list) -> dict | None:
+        group = [one for one in candidates if one.cuda]
+        if group:
+            return self.rung("cuda", group, f"{_names(group)}: NVIDIA's own library")
+        if self.machine.platform == "wsl2" and self.machine.nvidia_driver:
+            return self.rung("cuda", [], "Windows lends its NVIDIA GPU to WSL2")
+        return None
+
+    def rocm(self, candidates: list) -> dict | None:
+        group = [one for one in candidates if one.rocm == "native"]
+        if not group:
+            return None
+        for one in candidates:
+            if one.rocm not in (None, "native"):
+                self.refuse(
+                    "rocm-override",
+                    f"one override would break {group[0].gpu.name}; ROCm leaves {one.gpu.name} out",
+                    [one.gpu.index],
+                )
+        built = (
+            f"{self.engine['title']} carries ROCm {self.engine['rocm']} code for"
+            if self.engine["rocm"]
+            else "ROCm serves"
+        )
+        return self.rung("rocm", group, f"{_names(group)}: {built} {_gfx(group)}")
+
+    def rocm_override(self, candidates: list) -> dict | None:
+        group = [one for one in candidates if one.rocm not in (None, "native")]
+        if not group or any(one.rocm == "native" for one in candidates):
+            return None
+        kinds = sorted({str(one.gpu.gfx) for one in group})
+        values = sorted({str(one.rocm) for one in group})
+        asked = self.policy.environment.get("HSA_OVERRIDE_GFX_VERSION")
+        if len(kinds) > 1 and not asked:
+            self.refuse(
+                "rocm-override",
+                f"the host has two architectures ({', '.join(kinds)}): one override for both is not safe",
+                [one.gpu.index for one in group],
+            )
+            return None
+        value = values[0]
+        why = catalogue.arch(kinds[0], self.policy.catalogue).get("override", {}).get("good", {}).get(value)
+        reason = f"{_names(group)}: HSA_OVERRIDE_GFX_VERSION={value} runs {override_target(value)}'s code on it"
+        return self.rung("rocm", group, f"{reason} ({why})" if why else reason, value)
+
+    def vulkan(self, candidates: list) -> dict | None:
+        group = [one for one in candidates if one.vulkan]
+        if not group:
+            return None
+        drivers = "Mesa's Vulkan driver" if all(one.gpu.vendor != "nvidia" for one in group) else "Vulkan"
+        return self.rung("vulkan", group, f"{_names(group)}: {drivers} needs no ROCm")
+
+
+def _names(candidates: list) -> str:
+    names = [one.gpu.name for one in candidates]
+    return ", ".join(
+        f"{names.count(name)} x {name}" if names.count(name) > 1 else name for name in dict.fromkeys(names)
+    )
+
+
+def _gfx(candidates: list) -> str:
+    return ", ".join(sorted({str(one.gpu.gfx) for one in candidates}))
+
+
+def _vulkan_before_rocm(candidates: list, engine: dict, policy: Policy, avoid_rocm: bool) -> tuple:
+    """Is Vulkan the better first choice for the AMD GPUs? With the reason, when it is."""
+    amd = [one for one in candidates if one.rocm and one.vulkan]
+    if not amd:
+        return False, ""
+    if avoid_rocm:
+        return True, "ROCm is known to fail with this kernel"
+    one = amd[0]
+    said = (policy.catalogue.get("arches") or {}).get(one.gpu.gfx, {}).get("backend")
+    if said in ("rocm", "vulkan"):
+        return said == "vulkan", "the inventory's catalogue says so"
+    if one.rocm == "native":
+        if one.gpu.shares_memory and advice(one.gpu, policy.catalogue) == "vulkan":
+            issues = catalogue.arch(one.gpu.gfx, policy.catalogue).get("issues") or ["Vulkan serves it better"]
+            return True, issues[0]
+        return False, ""
+    target = override_target(one.rocm)
+    if one.gpu.shares_memory or catalogue.arch(target, policy.catalogue).get("backend") != "rocm":
+        return True, f"{rocm_refusal(one.gpu, engine, policy.catalogue)}, and an override is second best here"
+    return False, ""
+
+
+def _memory(candidates: list, vendor: str) -> int | None:
+    sizes = [one.gpu.vram_bytes for one in candidates if one.gpu.vendor == vendor]
+    return sum(size for size in sizes if size is not None) if any(size is not None for size in sizes) else None
+
+
+def _cuda_first(ladder: Ladder, candidates: list) -> bool:
+    """NVIDIA beside AMD: one model never spans both; the side with more memory goes first."""
+    nvidia, amd = _memory(candidates, "nvidia"), _memory(candidates, "amd")
+    cuda_first = nvidia is None or amd is None or nvidia >= amd
+    reason = (
+        "it has at least as much memory"
+        if nvidia is not None and amd is not None
+        else "its memory is not known to be less"
+    )
+    first, second = ("NVIDIA", "AMD") if cuda_first else ("AMD", "NVIDIA")
+    if not cuda_first:
+        reason = "it has more memory"
+    ladder.refuse(
+        "both vendors at once", f"one model never spans NVIDIA and AMD; {first} goes before {second}: {reason}"
+    )
+    return cuda_first
+
+
+def _preferred(ladder: Ladder, candidates: list, avoid_rocm: bool) -> list:
+    rocm = [rung for rung in (ladder.rocm(candidates), ladder.rocm_override(candidates)) if rung]
+    vulkan, cuda = ladder.vulkan(candidates), ladder.cuda(candidates)
+    first, why = _vulkan_before_rocm(candidates, ladder.engine, ladder.policy, avoid_rocm)
+    if vulkan and rocm and first:
+        vulkan["reason"] += f"; before ROCm: {why}"
+    amd_vulkan = any(one.vulkan and one.gpu.vendor == "amd" for one in candidates)
+    amd = [vulkan, *rocm] if first and vulkan else rocm
+    if cuda and (rocm or amd_vulkan):
+        rungs = [cuda, *amd] if _cuda_first(ladder, candidates) else [*(amd or [vulkan]), cuda]
+    else:
+        rungs = [*([cuda] if cuda else []), *amd]
+    if vulkan and vulkan not in rungs:
+        rungs.append(vulkan)
+    return rungs
+
+
+def _cpu_reason(machine: Machine, candidates: list, rungs: list) -> str:
+    if rungs:
+        return "the last resort"
+    if not machine.gpus_known:
+        return "nothing is known of this machine's GPUs"
+    if any(one.mine for one in candidates):
+        return "no GPU of this machine can be used as it stands"
+    return "no GPU for inference in this machine"
+
+
+def _remembered_first(ladder: Ladder, rungs: list) -> list:
+    """The rung that was proven on this host goes first, so that the next run changes nothing."""
+    proven, policy = ladder.policy.proven, ladder.policy
+    if not proven or policy.backend == "fastest":
+        return rungs
+    known = [rung for rung in rungs if rung["id"] == (proven.get("id") or proven.get("backend"))]
+    same = proven.get("engine", policy.engine) == policy.engine
+    same = same and proven.get("engine_version", policy.engine_version) == policy.engine_version
+    label = f"remembered {proven.get('id') or proven.get('backend')}"
+    if not same:
+        ladder.refuse(label, f"proven with {proven.get('engine_version')}, and this is {policy.engine_version}")
+    elif not known:
+        ladder.refuse(label, "it is no rung of this plan any more")
+    elif known[0]["backend"] == "cpu" and len(rungs) > 1 and "cpu" not in policy.accept:
+        ladder.refuse(label, "the host has a GPU, and the inventory does not accept cpu")
+    else:
+        known[0]["reason"] = f"proven on this host before; {known[0]['reason']}"
+        return known + [rung for rung in rungs if rung is not known[0]]
+    return rungs
+
+
+def build_ladder(candidates: list, machine: Machine, engine: dict, policy: Policy, avoid_rocm: bool) -> tuple:
+    """(rungs in order, what was refused)"""
+    ladder = Ladder(machine, engine, policy)
+    for one in candidates:
+        for backend, reason in one.refusals.items():
+            ladder.refuse(backend, reason, [one.gpu.index])
+    rungs = _preferred(ladder, [one for one in candidates if not one.masked], avoid_rocm)
+    cpu = ladder.rung("cpu", [], _cpu_reason(machine, candidates, rungs))
+    if policy.forced:
+        rungs = [rung for rung in [*rungs, cpu] if rung["backend"] == policy.forced]
+        if not rungs:
+            raise PlanError(_cannot(policy.forced, candidates, machine, ladder))
+    else:
+        rungs.append(cpu)
+    return _remembered_first(ladder, rungs), ladder.refused
+
+
+def _cannot(backend: str, candidates: list, machine: Machine, ladder: Ladder) -> str:
+    reasons = [
+        f"{one.gpu.name}: {one.masked or one.refusals[backend]}"
+        for one in candidates
+        if one.masked or backend in one.refusals
+    ]
+    if not candidates:
+        reasons = ["nothing is known of its GPUs" if not machine.gpus_known else "it has no GPU for inference"]
+    can = [*list(dict.fromkeys(name for one in candidates if not one.masked for name in one.backends())), "cpu"]
+    return (
+        f"backend is {backend!r}, which this host cannot have ({'; '.join(reasons) or 'no GPU of that kind'}). "
+        f"Possible here: auto, {', '.join(can)}. Correct inference_backend for this host."
+    )
