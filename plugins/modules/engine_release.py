@@ -27,18 +27,18 @@ options:
     type: str
     required: true
   archives:
-    description: The archives that make up the release, unpacked in this order into the same directory.
+    description: Addresses of the release's C(.tar.zst) or C(.tgz) archives, unpacked in this order into one directory.
     type: list
-    elements: dict
+    elements: str
     required: true
-    suboptions:
-      url:
-        description: Address of a C(.tar.zst) or C(.tgz) archive.
-        type: str
-        required: true
-      sha256:
-        description: Pinned checksum. Without it the checksum is taken from O(checksums_url).
-        type: str
+  sha256:
+    description: Pinned checksums by file name. A file without one is verified by the list at O(checksums_url).
+    type: dict
+    default: {}
+  fetch:
+    description: Whether archives may be downloaded. Otherwise they must lie in C(downloads/VERSION) below O(root).
+    type: bool
+    default: true
   checksums_url:
     description: Address of the release's own list of checksums, one line C(HASH  ./FILE) for each file.
     type: str
@@ -76,8 +76,8 @@ EXAMPLES = r"""
   lamplighter.fleet.engine_release:
     version: 0.32.15
     archives:
-      - url: https://github.com/ollama/ollama/releases/download/v0.32.15/ollama-linux-amd64.tar.zst
-      - url: https://github.com/ollama/ollama/releases/download/v0.32.15/ollama-linux-amd64-rocm.tar.zst
+      - https://github.com/ollama/ollama/releases/download/v0.32.15/ollama-linux-amd64.tar.zst
+      - https://github.com/ollama/ollama/releases/download/v0.32.15/ollama-linux-amd64-rocm.tar.zst
     checksums_url: https://github.com/ollama/ollama/releases/download/v0.32.15/sha256sum.txt
     link: /usr/local/bin/ollama
 """
@@ -125,12 +125,9 @@ def main() -> None:
         argument_spec={
             "root": {"type": "path", "default": "/opt/ollama"},
             "version": {"type": "str", "required": True},
-            "archives": {
-                "type": "list",
-                "elements": "dict",
-                "required": True,
-                "options": {"url": {"type": "str", "required": True}, "sha256": {"type": "str"}},
-            },
+            "archives": {"type": "list", "elements": "str", "required": True},
+            "sha256": {"type": "dict", "default": {}},
+            "fetch": {"type": "bool", "default": True},
             "checksums_url": {"type": "str"},
             "link": {"type": "path"},
             "keep": {"type": "int", "default": 1},
@@ -143,7 +140,8 @@ def main() -> None:
     os.umask(0o022)  # what is installed must be readable for the service user
     options = dict(module.params)
     progress = Progress(options.pop("progress_file"))
-    options["archives"] = [release.Archive(**archive) for archive in options["archives"]]
+    pinned = options.pop("sha256")
+    options["archives"] = [release.Archive.from_url(url, pinned) for url in options["archives"]]
     request = release.Request(zstd=module.get_bin_path("zstd"), **options)
     try:
         state = release.run(request, progress, module.check_mode)

@@ -28,12 +28,15 @@ MANIFEST = "release.json"
 
 @dataclass
 class Archive:
+    name: str
     url: str
     sha256: str | None = None
 
-    @property
-    def name(self) -> str:
-        return self.url.split("?")[0].rsplit("/", 1)[-1]
+    @classmethod
+    def from_url(cls, url: str, pinned: dict[str, str]) -> Archive:
+        name = url.split("?")[0].rsplit("/", 1)[-1]
+        sha256 = pinned.get(name)
+        return cls(name, url, sha256.lower() if sha256 else None)
 
 
 @dataclass
@@ -44,6 +47,7 @@ class Request:
     checksums_url: str | None = None
     binary: str = "bin/ollama"
     link: str | None = None
+    fetch: bool = True
     keep: int = 1
     unpack_factor: float = 3.0
     timeout: int = 60
@@ -158,7 +162,7 @@ def inspect(request: Request) -> State:
 
 def checksums(request: Request, archives: list[Archive]) -> dict[str, str]:
     """The sha256 of each archive: the pinned one, else the release's own."""
-    known = {a.name: a.sha256.lower() for a in archives if a.sha256}
+    known = {a.name: a.sha256 for a in archives if a.sha256}
     if len(known) == len(archives):
         return known
     unpinned = [a.name for a in archives if a.name not in known]
@@ -238,6 +242,8 @@ def install(request: Request, missing: list[Archive], progress: Progress) -> Non
     os.makedirs(request.downloads, mode=0o755, exist_ok=True)
     files = {a.name: os.path.join(request.downloads, a.name) for a in missing}
     for archive in missing:
+        if not (request.fetch or os.path.exists(files[archive.name])):
+            raise ReleaseError(f"{files[archive.name]} does not exist, and it may not be fetched")
         download(archive.url, files[archive.name], sums[archive.name], progress, timeout=request.timeout)
 
     partial = os.path.join(request.versions, f".{request.version}.partial")
@@ -267,7 +273,9 @@ def install(request: Request, missing: list[Archive], progress: Progress) -> Non
 def remote_bytes(request: Request, archive: Archive) -> int | None:
     """Bytes of the archive; what was placed in the download folder is not asked for again."""
     placed = os.path.join(request.downloads, archive.name)
-    return os.path.getsize(placed) if os.path.exists(placed) else remote_size(archive.url, request.timeout)
+    if os.path.exists(placed):
+        return os.path.getsize(placed)
+    return remote_size(archive.url, request.timeout) if request.fetch else None
 
 
 def put_in_place(request: Request, partial: str) -> None:
@@ -324,10 +332,11 @@ def run(request: Request, progress: Progress, check_mode: bool) -> State:
         return state
     if not check_mode:
         return apply(request, progress)
-    # The server is asked all the same: an unreachable mirror is better known now.
-    checksums(request, state.missing)
-    state.sizes = {archive.name: remote_bytes(request, archive) for archive in state.missing}
-    check_space(request, list(state.sizes.values()))
+    if request.fetch:
+        # The server is asked all the same: an unreachable mirror is better known now.
+        checksums(request, state.missing)
+        state.sizes = {archive.name: remote_bytes(request, archive) for archive in state.missing}
+        check_space(request, list(state.sizes.values()))
     return state
 
 

@@ -1,0 +1,255 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import re
+import shutil
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.environment import (
+    parse_environment,
+    service_settings,
+)
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.listener import find_listener
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.release import (
+    MANIFEST,
+    installed_versions,
+    linked_version,
+    read_manifest,
+)
+
+UNIT = "ollama.service"
+# Every file that the role writes carries this line.
+MARKER = "Managed by Lamplighter"
+PROPERTIES = (
+    "LoadState",
+    "FragmentPath",
+    "DropInPaths",
+    "ActiveState",
+    "SubState",
+    "UnitFileState",
+    "MainPID",
+    "NeedDaemonReload",
+    "User",
+    "Group",
+    "ExecStart",
+    "ExecMainStartTimestampMonotonic",
+)
+VARIANTS = {
+    "snap": "/snap/ollama",
+    "flatpak": "/var/lib/flatpak/app/com.ollama.Ollama",
+    "docker": "/var/lib/docker/volumes/ollama",
+    "podman": "/etc/containers/systemd/ollama.container",
+}
+
+Run = Callable[[list[str]], str]
+
+
+def read(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as source:
+            return source.read()
+    except OSError:
+        return None
+
+
+def unit_properties(output: str) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+
+
+def unit_owner(path: str, text: str) -> str:
+    """Whose unit file this is: ours, the installer script's, a distribution's, somebody else's, or none."""
+    if not path:
+        return "none"
+    if MARKER in text:
+        return "ours"
+    if path.startswith(("/usr/lib/", "/lib/")):
+        return "distribution"
+    # The text that the installer script writes, with the path of whoever ran it baked in.
+    if "Description=Ollama Service" in text and 'Environment="PATH=' in text:
+        return "installer"
+    return "foreign"
+
+
+def unit_environment(texts: list[tuple[str, str]]) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """The environment that a unit and its drop-ins give, and the files of each variable that several set."""
+    environment: dict[str, str] = {}
+    sources: dict[str, list[str]] = {}
+    for path, text in texts:
+        for key, value in service_settings(text, "Environment", "UnsetEnvironment"):
+            if key == "UnsetEnvironment":
+                continue
+            if not value:
+                environment.clear()
+                sources.clear()
+            for name, content in parse_environment(value):
+                environment[name] = content
+                sources.setdefault(name, []).append(path)
+    for _path, text in texts:
+        for _key, value in service_settings(text, "UnsetEnvironment"):
+            for name in value.split():
+                environment.pop(name, None)
+    return environment, {name: files for name, files in sources.items() if len(files) > 1}
+
+
+def exec_path(exec_start: str) -> str | None:
+    found = re.search(r"path=(\S+)", exec_start)
+    return found.group(1) if found else None
+
+
+def started_at(monotonic_microseconds: str) -> float | None:
+    """The wall clock time at which the main process started, from systemd's monotonic time stamp."""
+    if not monotonic_microseconds.isdigit() or monotonic_microseconds == "0":
+        return None
+    return time.time() - time.monotonic() + int(monotonic_microseconds) / 1e6
+
+
+def modified(path: str) -> float:
+    try:
+        return os.lstat(path).st_mtime
+    except OSError:
+        return 0.0
+
+
+def gather_unit(run: Run, root: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    properties = unit_properties(run(["systemctl", "show", UNIT, "--property=" + ",".join(PROPERTIES)]))
+    path = properties.get("FragmentPath", "")
+    drop_ins = properties.get("DropInPaths", "").split()
+    texts = [(name, read(name) or "") for name in [path, *drop_ins] if name]
+    environment, duplicates = unit_environment(texts)
+    binary = exec_path(properties.get("ExecStart", ""))
+    unit = {
+        "path": path or None,
+        "owner": unit_owner(path, read(path) or "" if path else ""),
+        "user": properties.get("User") or None,
+        "group": properties.get("Group") or None,
+        "exec_start": binary,
+        "drop_ins": [{"path": name, "ours": MARKER in text} for name, text in texts if name != path],
+        "environment": environment,
+        "duplicates": duplicates,
+    }
+    start = started_at(properties.get("ExecMainStartTimestampMonotonic", ""))
+    running = properties.get("MainPID", "0") not in ("", "0")
+    current = os.path.join(root, "current")
+    newest = max(modified(name) for name in [path, *drop_ins, current, os.path.join(current, MANIFEST)])
+    service = {
+        "active": properties.get("ActiveState") or None,
+        "sub": properties.get("SubState") or None,
+        "enabled": properties.get("UnitFileState") == "enabled" if path else None,
+        "main_pid": int(properties["MainPID"]) if running else None,
+        "stale": bool(running and start and newest > start) or properties.get("NeedDaemonReload") == "yes",
+    }
+    return unit, service
+
+
+def gather_models(path: str) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "path": path,
+        "exists": os.path.isdir(path),
+        "parent_exists": os.path.isdir(os.path.dirname(path.rstrip("/"))),
+        "owner": None,
+        "bytes": None,
+    }
+    try:
+        facts["owner"] = owner_name(os.stat(path).st_uid)
+        with os.scandir(os.path.join(path, "blobs")) as blobs:
+            facts["bytes"] = sum(blob.stat().st_size for blob in blobs)
+    except OSError:
+        pass
+    return facts
+
+
+def owner_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def gather_account(name: str) -> dict[str, Any]:
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        return {"user": name, "exists": False, "uid": None, "home": None}
+    return {"user": name, "exists": True, "uid": entry.pw_uid, "home": entry.pw_dir}
+
+
+def engine_version(path: str, root: str, run: Run) -> str | None:
+    """The version of the binary: from where it lies if it is ours, else what it says itself."""
+    found = re.match(re.escape(os.path.realpath(root)) + r"/versions/([^/]+)/", os.path.realpath(path))
+    if found:
+        return found.group(1)
+    # "client version is" is printed where a server of another version answers.
+    said = run([path, "--version"])
+    match = re.search(r"client version is (\S+)", said) or re.search(r"version is (\S+)", said)
+    return match.group(1) if match else None
+
+
+def library_folders(binary: str) -> list[str]:
+    """Folders beside the binary that the engine probes for GPU libraries, leftovers included."""
+    prefix = os.path.dirname(os.path.dirname(os.path.realpath(binary)))
+    folder = os.path.join(prefix, "lib", "ollama")
+    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()) if os.path.isdir(folder) else []
+
+
+def os_release(text: str) -> dict[str, Any]:
+    values = dict(re.findall(r"""^([A-Z_]+)=["']?(.*?)["']?$""", text, re.MULTILINE))
+    return {
+        "id": values.get("ID"),
+        "id_like": values.get("ID_LIKE", "").split(),
+        "version_id": values.get("VERSION_ID"),
+    }
+
+
+def proven(path: str) -> dict[str, Any]:
+    """What an earlier run has proven on this host, from the local fact."""
+    try:
+        remembered = json.loads(read(path) or "{}")
+    except ValueError:
+        return {}
+    found = remembered.get("proven") if isinstance(remembered, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def gather(run: Run, root: str, user: str, models: str | None, port: int, fact: str) -> dict[str, Any]:
+    unit, service = gather_unit(run, root)
+    current = linked_version(root, "current")
+    versions = os.path.join(root, "versions")
+    binary = unit["exec_start"] if unit["exec_start"] and os.path.exists(unit["exec_start"]) else shutil.which("ollama")
+    foreign = unit["owner"] not in ("none", "ours")
+    # A unit without User= runs as root.
+    service_user = (unit["user"] or "root") if foreign else user
+    account = gather_account(service_user)
+    in_force = unit["environment"].get("OLLAMA_MODELS") or os.path.join(
+        account["home"] or f"/usr/share/{service_user}", ".ollama/models"
+    )
+    return {
+        "machine": os.uname().machine,
+        "os": os_release(read("/etc/os-release") or ""),
+        "systemd": os.path.isdir("/run/systemd/system"),
+        "zstd": bool(shutil.which("zstd")),
+        "binary": binary and {"path": binary, "version": engine_version(binary, root, run)},
+        "cli": shutil.which("ollama"),
+        "current": current,
+        "previous": linked_version(root, "previous"),
+        "versions": [
+            {"version": name, "archives": sorted(manifest["archives"])}
+            for name in installed_versions(versions)
+            for manifest in [read_manifest(os.path.join(versions, name))]
+            if manifest
+        ],
+        "libraries": library_folders(binary) if binary else [],
+        "unit": unit,
+        "service": service,
+        "account": account,
+        "models": gather_models(models or in_force),
+        "listener": find_listener(port),
+        "variants": sorted(name for name, path in VARIANTS.items() if os.path.exists(path)),
+        "proven": proven(fact),
+    }

@@ -1,0 +1,160 @@
+#!/usr/bin/python
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: ollama_facts
+short_description: Tell which Ollama a host has, whoever installed it
+version_added: "0.1.0"
+author:
+  - The Lamplighter founders (@lamplighter)
+description:
+  - Reads what is installed, which unit starts it, with which environment, and where its models are.
+  - Changes nothing, works without root, and does not fail because something is missing.
+options:
+  root:
+    description: Directory below which M(lamplighter.fleet.engine_release) installs.
+    type: path
+    default: /opt/ollama
+  user:
+    description: User that the service gets where no foreign unit names one.
+    type: str
+    default: ollama
+  models:
+    description: Directory wanted for the models. Without it the directory in force is looked at.
+    type: path
+  port:
+    description: Port at which to look for a listener.
+    type: int
+    default: 11434
+  fact:
+    description: Local fact in which the proven rung is remembered.
+    type: path
+    default: /etc/ansible/facts.d/lamplighter.fact
+attributes:
+  check_mode:
+    description: The same as a normal run.
+    support: full
+  diff_mode:
+    description: Nothing to show.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: The installation is known
+  lamplighter.fleet.ollama_facts:
+
+- name: Whose unit it is
+  ansible.builtin.debug:
+    var: ansible_facts['ollama_facts'].unit.owner
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: Facts to add to the host.
+  returned: success
+  type: dict
+  contains:
+    ollama_facts:
+      description: What was found. Unknown is null.
+      returned: success
+      type: dict
+      contains:
+        machine:
+          description: The machine's architecture as the kernel names it.
+          type: str
+          sample: x86_64
+        os:
+          description: The distribution by C(/etc/os-release), with C(id), C(id_like) (a list) and C(version_id).
+          type: dict
+        systemd:
+          description: Whether systemd runs this host.
+          type: bool
+        zstd:
+          description: Whether the program zstd is there.
+          type: bool
+        binary:
+          description: The C(path) and C(version) of the executable that the unit starts, else of the one on the PATH.
+          type: dict
+        cli:
+          description: Path of the command that a user gets by typing C(ollama).
+          type: str
+        current:
+          description: The installed version in use, of those that this collection installed.
+          type: str
+        previous:
+          description: The version that was in use before it.
+          type: str
+        versions:
+          description: Complete installed versions, each with C(version) and C(archives).
+          type: list
+          elements: dict
+        libraries:
+          description: Folders of C(lib/ollama) beside the executable; the engine probes each, leftovers too.
+          type: list
+          elements: str
+        unit:
+          description:
+            - The unit with C(path), C(owner) (V(ours), V(installer), V(distribution), V(foreign) or V(none)),
+              C(user), C(group), C(exec_start) and C(drop_ins) (each with C(path) and C(ours)).
+            - C(environment) is what unit and drop-ins give together.
+            - C(duplicates) has the files of each variable that several set.
+          type: dict
+        service:
+          description:
+            - The service with C(active), C(sub), C(enabled), C(main_pid) and C(stale).
+            - C(stale) tells that files of the unit or of the release are newer than the running process.
+          type: dict
+        account:
+          description: The service's C(user), whether it C(exists), its C(uid) and C(home).
+          type: dict
+        models:
+          description: The models directory with C(path), C(exists), C(parent_exists), C(owner) and C(bytes).
+          type: dict
+        listener:
+          description: Who listens on the port, with C(addresses), C(pid), C(command) and C(unit); null if nobody does.
+          type: dict
+        variants:
+          description: Other forms of Ollama on this host, of V(snap), V(flatpak), V(docker) and V(podman).
+          type: list
+          elements: str
+        proven:
+          description: The rung that an earlier run has proven, with C(engine), C(engine_version), C(backend) and C(id).
+          type: dict
+"""
+
+import subprocess
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.installation import gather
+
+
+def run(command: list[str]) -> str:
+    """Output of a command that only reads; empty if it cannot be run or does not end."""
+    try:
+        return subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=10, check=False
+        ).stdout.decode(errors="replace")
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "root": {"type": "path", "default": "/opt/ollama"},
+            "user": {"type": "str", "default": "ollama"},
+            "models": {"type": "path"},
+            "port": {"type": "int", "default": 11434},
+            "fact": {"type": "path", "default": "/etc/ansible/facts.d/lamplighter.fact"},
+        },
+        supports_check_mode=True,
+    )
+    module.exit_json(changed=False, ansible_facts={"ollama_facts": gather(run, **module.params)})
+
+
+if __name__ == "__main__":
+    main()
