@@ -22,7 +22,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import S
 
 
 def read_gpus(sysroot: Sysroot, extra: dict[str, Any], memory_bytes: int | None) -> list[dict[str, Any]]:
-    """One entry per device that a runtime enumerates: a card, or each partition of one, in the order of PCI addresses."""
+    """One entry per device that a runtime enumerates, a card or each partition of one, by PCI address."""
     cards = find_gpus(sysroot)
     gpus = [_describe(sysroot, extra, memory_bytes, card, node) for card, node in _pair(cards, read_nodes(sysroot))]
     gpus.sort(key=lambda g: (g["pci_address"] is None, g["pci_address"] or "", g["partition"] or 0, g["kfd_node"] or 0))
@@ -40,13 +40,13 @@ def _pair(cards: list[PciGpu], nodes: list[KfdNode]) -> list[tuple[PciGpu | None
             card = _card_of(node, amd, alone)
             pairs.append((card, node))
             alone = [c for c in alone if c is not card]
+    others: list[tuple[PciGpu | None, KfdNode | None]] = [(card, None) for card in cards if card.vendor != "amd"]
+    if not alone:
+        # A tree without the PCI devices: a hidden node is still a GPU.
+        return pairs + others + [(None, node) for node in hidden]
     # A hidden node tells nothing of itself: only where one node and one card are left is it clear whose it is.
-    if len(hidden) == len(alone) == 1:
-        pairs.append((alone.pop(), hidden.pop()))
-    denied = KfdNode(-1, hidden=True) if hidden else None
-    pairs += [(card, denied if card in alone else None) for card in cards if card in alone or card.vendor != "amd"]
-    # In a tree without PCI devices a hidden node is still a GPU.
-    return pairs if amd else pairs + [(None, node) for node in hidden]
+    denied = None if not hidden else hidden[0] if len(hidden) == len(alone) == 1 else KfdNode(-1, hidden=True)
+    return pairs + others + [(card, denied) for card in alone]
 
 
 def _card_of(node: KfdNode, cards: list[PciGpu], alone: list[PciGpu]) -> PciGpu | None:

@@ -40,7 +40,8 @@ def hidden_reason(sysroot: Sysroot, gpu: dict[str, Any], denied: bool) -> tuple[
             ["rocm", "vulkan"],
         )
     # Copies of trees lack much; only in a tree with /sys/module is what is missing a fact.
-    if not driver and gpu["pci_address"] and gpu["kfd_node"] is None and sysroot.exists("sys/module"):
+    is_idle = not driver and gpu["vram_bytes"] is None and gpu["kfd_node"] is None
+    if is_idle and sysroot.exists("sys/module"):
         return _no_driver(sysroot), ["rocm", "vulkan"]
     if gpu["kfd_node"] is None and (sysroot.exists("sys/class/kfd") or sysroot.exists("sys/module")):
         return _no_kfd_node(sysroot, gpu), ["rocm"]

@@ -1,0 +1,209 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The host around its GPUs: platform, processor, memory, kernel, ROCm, device nodes, distribution."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import stat
+from typing import Any
+
+from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
+
+MEMORY_MODULES = ("amdttm", "amd_ttm", "ttm")
+CPU_FLAGS = re.compile(r"avx.*|amx_.*|f16c|fma|bmi2|sse4_2|hypervisor|asimd.*|neon|sve.*|i8mm|bf16")
+GUEST = re.compile(
+    r"qemu|kvm|vmware|virtualbox|innotek|xen|bochs|bhyve|parallels|openstack|ovirt|rhev|red hat|"
+    r"google compute engine|amazon ec2|alibaba|virtual machine|standard pc",
+    re.IGNORECASE,
+)
+LIBRARY_DIRECTORIES = ("usr/lib/x86_64-linux-gnu", "usr/lib64", "usr/lib", "usr/lib64/rocm/lib64")
+FIRMWARE_CHANGELOGS = ("linux-firmware", "linux-firmware-amd-graphics", "firmware-amd-graphics")
+
+
+def platform(sysroot: Sysroot) -> str:
+    """bare_metal, vm, container or wsl2."""
+    container = sysroot.read("run/systemd/container")
+    # systemd counts WSL among the containers.
+    if container != "wsl" and (container or _has_container_marks(sysroot)):
+        return "container"
+    release = (kernel_release(sysroot) or "").lower()
+    if "microsoft" in release or sysroot.exists("proc/sys/fs/binfmt_misc/WSLInterop") or container == "wsl":
+        if "wsl2" not in release and re.match(r"4\.4\.", release):
+            sysroot.warnings.append("This is WSL 1, which has no GPU: convert it with wsl --set-version <distro> 2.")
+        return "wsl2"
+    return "vm" if _is_guest(sysroot) else "bare_metal"
+
+
+def _has_container_marks(sysroot: Sysroot) -> bool:
+    marks = (".dockerenv", "run/.containerenv", "run/secrets/kubernetes.io", "var/run/secrets/kubernetes.io")
+    if any(sysroot.exists(mark) for mark in marks):
+        return True
+    # Only root may read it; that a plain user may not is nothing to warn of.
+    environment = "proc/1/environ"
+    return os.access(sysroot.path(environment), os.R_OK) and bool(
+        re.search(r"(?:^|\0)(?:container=(?!wsl)|KUBERNETES_SERVICE_HOST=)", sysroot.read(environment) or "")
+    )
+
+
+def _is_guest(sysroot: Sysroot) -> bool:
+    if "control_d" in (sysroot.read("proc/xen/capabilities") or ""):
+        return False  # the control domain of Xen owns the hardware
+    vendor, product = (sysroot.read(f"sys/class/dmi/id/{name}") or "" for name in ("sys_vendor", "product_name"))
+    if product.endswith(".metal"):
+        return False
+    return bool(GUEST.search(f"{vendor} {product}") or "hypervisor" in cpu(sysroot)["flags"])
+
+
+def cpu(sysroot: Sysroot) -> dict[str, Any]:
+    return parse_cpuinfo(sysroot.read("proc/cpuinfo"))
+
+
+def parse_cpuinfo(text: str | None) -> dict[str, Any]:
+    """/proc/cpuinfo: one block of `key : value` lines per logical processor. ARM shows no cores: all are physical."""
+    text = text or ""
+
+    def values(key: str) -> list[str]:
+        return re.findall(rf"^{key}\s*:[ \t]*(.*)$", text, re.MULTILINE)
+
+    logical = len(values("processor"))
+    packages, cores = values("physical id"), values("core id")
+    model = [*values("model name"), *values("Model"), *values("cpu")]
+    flags = [*values("flags"), *values("Features")]
+    return {
+        "model": model[0].strip() if model and model[0].strip() else None,
+        "logical_cores": logical or None,
+        "physical_cores": len(set(zip(packages, cores))) or logical or None,
+        "flags": sorted({flag for flag in flags[0].split() if CPU_FLAGS.fullmatch(flag)}) if flags else [],
+    }
+
+
+def memory_bytes(sysroot: Sysroot) -> int | None:
+    match = re.search(r"^MemTotal:\s*(\d{1,15}) kB$", sysroot.read("proc/meminfo") or "", re.ASCII | re.MULTILINE)
+    return int(match[1]) * 1024 if match else None
+
+
+def kernel(sysroot: Sysroot) -> dict[str, Any]:
+    module = memory_module(sysroot)
+    parameters = f"sys/module/{module}/parameters"
+    return {
+        "release": kernel_release(sysroot),
+        "cmdline": sysroot.read("proc/cmdline"),
+        "memory_module": module,
+        "pages_limit": sysroot.read_int(f"{parameters}/pages_limit") if module else None,
+        "page_pool_size": sysroot.read_int(f"{parameters}/page_pool_size") if module else None,
+        # Only the out-of-tree (dkms) driver has a version of its own.
+        "amdgpu_version": sysroot.read("sys/module/amdgpu/version"),
+    }
+
+
+def kernel_release(sysroot: Sysroot) -> str | None:
+    release = sysroot.read("proc/sys/kernel/osrelease")
+    match = re.match(r"Linux version (\S+)", sysroot.read("proc/version") or "")
+    return release or (match[1] if match else None)
+
+
+def memory_module(sysroot: Sysroot) -> str | None:
+    """The module that manages amdgpu's memory: amdgpu-dkms brings its own, and may load beside the kernel's ttm."""
+    present = [name for name in MEMORY_MODULES if sysroot.exists(f"sys/module/{name}")]
+    users = dict(re.findall(r"^(\w+) \d+ \d+ (\S+)", sysroot.read("proc/modules") or "", re.MULTILINE))
+    for name in present:
+        if "amdgpu" in sysroot.listdir(f"sys/module/{name}/holders") or "amdgpu" in users.get(name, "").split(","):
+            return name
+    used = [name for name in present if sysroot.read_int(f"sys/module/{name}/refcnt")]
+    candidates = used or present
+    return candidates[0] if len(candidates) == 1 else None
+
+
+def rocm(sysroot: Sysroot) -> dict[str, str | None]:
+    """Where ROCm is and its version, newest first: AMD's packages below /opt, else the distribution's libraries."""
+    named = [f"opt/{name}" for name in sysroot.listdir("opt") if name.startswith("rocm-")]
+    named += [f"opt/rocm/{name}" for name in sysroot.listdir("opt/rocm") if name.startswith("core-")]
+    for path in ["opt/rocm", *sorted(named, key=_version_key, reverse=True)]:
+        version = sysroot.read(f"{path}/.info/version") or re.sub(r"^.*?-", "", os.path.basename(path))
+        if re.match(r"\d+\.\d+", version):
+            return {"version": version.split("-")[0], "path": f"/{path}"}
+    # The HIP library carries the version of the ROCm release that it is from.
+    for directory in LIBRARY_DIRECTORIES:
+        names = sysroot.listdir(directory)
+        versions = [m[1] for m in (re.match(r"libamdhip64\.so\.(\d+\.\d+)\.", name) for name in names) if m]
+        if versions or any(name.startswith("libhsa-runtime64.so.") for name in names):
+            return {"version": max(versions, key=_version_key, default=None), "path": "/usr"}
+    return {"version": None, "path": "/opt/rocm" if sysroot.exists("opt/rocm") else None}
+
+
+def _version_key(text: str) -> list[int]:
+    return [int(number) for number in re.findall(r"[0-9]{1,9}", text)]
+
+
+def device_nodes(sysroot: Sysroot) -> list[dict[str, Any]]:
+    """/dev/kfd and the render nodes: who may open them. Names are of the tree's own passwd and group."""
+    names = [name for name in sysroot.listdir("dev/dri") if name.startswith("renderD")]
+    users, groups = (_names(sysroot.read(f"etc/{file}")) for file in ("passwd", "group"))
+    nodes = []
+    for path in ["/dev/kfd", *(f"/dev/dri/{name}" for name in names)]:
+        status = sysroot.stat(path)
+        if status:
+            mode = f"{stat.S_IMODE(status.st_mode):04o}"
+            nodes.append(
+                {
+                    "path": path,
+                    "owner": users.get(status.st_uid),
+                    "uid": status.st_uid,
+                    "group": groups.get(status.st_gid),
+                    "gid": status.st_gid,
+                    "mode": mode,
+                }
+            )
+    return nodes
+
+
+def _names(text: str | None) -> dict[int, str]:
+    """Number to name, of /etc/passwd or /etc/group."""
+    return {int(number): name for name, number in re.findall(r"^([^:\n]+):[^:\n]*:([0-9]{1,10}):", text or "", re.M)}
+
+
+def kfd(sysroot: Sysroot, nodes: list[dict[str, Any]]) -> dict[str, Any]:
+    """The node of ROCm's kernel interface. A copy of /sys alone has no /dev: there the topology stands for it."""
+    node = next((node for node in nodes if node["path"] == "/dev/kfd"), {})
+    present = bool(node) if sysroot.exists("dev/null") else bool(node) or sysroot.exists("sys/class/kfd/kfd")
+    return {"present": present, **{key: node.get(key) for key in ("group", "gid", "mode")}}
+
+
+def distribution(sysroot: Sysroot) -> dict[str, Any]:
+    """https://www.freedesktop.org/software/systemd/man/latest/os-release.html"""
+    text = sysroot.read("etc/os-release") or sysroot.read("usr/lib/os-release") or ""
+    values = {key: value.strip("\"'") for key, value in re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE)}
+    return {
+        "id": values.get("ID"),
+        "version_id": values.get("VERSION_ID"),
+        "id_like": values.get("ID_LIKE", "").split(),
+    }
+
+
+def vulkan_icds(sysroot: Sysroot) -> list[str]:
+    """Vulkan drivers that the loader finds."""
+    directories = ("usr/share/vulkan/icd.d", "etc/vulkan/icd.d")
+    return sorted({name for path in directories for name in sysroot.listdir(path) if name.endswith(".json")})
+
+
+def linux_firmware_version(sysroot: Sysroot) -> str | None:
+    """Of the changelog that Debian and Ubuntu install, or pacman's folder; rpm has it only in its database."""
+    for package in FIRMWARE_CHANGELOGS:
+        path = f"usr/share/doc/{package}/changelog.Debian.gz"
+        if sysroot.exists(path):
+            try:
+                with gzip.open(sysroot.path(path), "rt", encoding="utf-8", errors="replace") as handle:
+                    match = re.match(r"\S+ \(([^)]+)\)", handle.readline(300))
+            except (OSError, EOFError) as error:
+                sysroot.warnings.append(f"{path}: {error}")
+                continue
+            if match:
+                return match[1]
+    packages = [
+        re.fullmatch(r"linux-firmware(?:-amdgpu)?-([0-9].*)", name) for name in sysroot.listdir("var/lib/pacman/local")
+    ]
+    return next((match[1] for match in packages if match), None)

@@ -1,0 +1,63 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What NVIDIA's driver says in /proc and, on the machine itself, through nvidia-smi."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from typing import Any
+
+from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
+
+WSL_NVIDIA_SMI = "/usr/lib/wsl/lib/nvidia-smi"
+QUERY = ["--query-gpu=pci.bus_id,memory.total,name", "--format=csv,noheader,nounits"]
+
+
+def driver_version(sysroot: Sysroot) -> str | None:
+    """Of `NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.95.05  <date>`."""
+    match = re.search(
+        r"^NVRM version:.*?\s(\d{2,}\.\d+(?:\.\d+)?)\s", f"{sysroot.read('proc/driver/nvidia/version')}\n", re.M
+    )
+    return match[1] if match else sysroot.read("sys/module/nvidia/version")
+
+
+def complete(sysroot: Sysroot, gpus: list[dict[str, Any]]) -> None:
+    """Adds the product and, where nvidia-smi can be asked, the memory of NVIDIA GPUs."""
+    mine = [gpu for gpu in gpus if gpu["vendor"] == "nvidia"]
+    if not mine:
+        return
+    memory = {address: (name, size) for address, size, name in _nvidia_smi(sysroot)}
+    for gpu in mine:
+        name, size = memory.get(gpu["pci_address"], (None, None))
+        text = sysroot.read(f"proc/driver/nvidia/gpus/{gpu['pci_address']}/information")
+        model = re.search(r"^Model:\s*(\S.*)$", text or "", re.MULTILINE)
+        gpu["product"] = model[1].strip() if model else name or gpu["product"]
+        gpu["vram_bytes"] = gpu["usable_bytes"] = size
+        gpu["usable_by_backend"] = {"rocm": None, "vulkan": size, "cuda": size}
+
+
+def _nvidia_smi(sysroot: Sysroot) -> list[tuple[str, int | None, str]]:
+    """The only program this collection of facts ever runs: NVIDIA shows the memory size nowhere in a file."""
+    program = shutil.which("nvidia-smi") or (WSL_NVIDIA_SMI if os.access(WSL_NVIDIA_SMI, os.X_OK) else None)
+    if os.path.realpath(sysroot.root) != "/" or not program:
+        return []
+    try:
+        result = subprocess.run([program, *QUERY], capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        sysroot.warnings.append(f"nvidia-smi gave no answer: {error}")
+        return []
+    return parse_nvidia_smi(result.stdout)
+
+
+def parse_nvidia_smi(text: str) -> list[tuple[str, int | None, str]]:
+    """Lines of `00000000:01:00.0, 8192, NVIDIA GeForce RTX 3070`: (address, bytes, name). MiB become bytes."""
+    lines = [[field.strip() for field in line.split(",", 2)] for line in text.splitlines() if line.count(",") >= 2]
+    return [
+        # Eight digits of PCI domain, where sysfs has four.
+        (address.lower()[-12:], int(size) * 1024**2 if re.fullmatch("[0-9]{1,9}", size) else None, name)
+        for address, size, name in lines
+    ]

@@ -1,0 +1,351 @@
+#!/usr/bin/python
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Facts of a host's GPUs."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: gpu_facts
+short_description: Finds what a host has for local inference
+version_added: 0.1.0
+description:
+  - Reads the GPUs of a host, and what decides how they can be used, from C(/sys), C(/proc), C(/dev) and a few other
+    files. ROCm, Vulkan and root are not needed.
+  - The architecture of an AMD GPU comes from the KFD topology, else from the IP version of its graphics core through
+    the kernel's own map, else from its PCI id. Names decide nothing.
+  - Nothing is changed, and nothing that is missing or may not be read is an error. What is not known is null.
+  - C(nvidia-smi) is the only program that may be run, on hosts with an NVIDIA GPU whose I(sysroot) is C(/).
+author:
+  - Lamplighter contributors (@lamplighter)
+options:
+  sysroot:
+    description:
+      - The directory below which every file is read. Another one than C(/) holds a copy of a machine's files.
+    type: path
+    default: /
+  catalogue:
+    description:
+      - What the inventory adds to the catalogue of AMD architectures and PCI ids, or overrides in it.
+      - C(arches) is a dictionary by architecture, C(pci_ids) one by PCI device id.
+    type: dict
+    default: {}
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing in any mode.
+  diff_mode:
+    support: none
+    description: There is nothing to show.
+"""
+
+EXAMPLES = r"""
+- name: Know the GPUs of the host
+  lamplighter.fleet.gpu_facts:
+
+- name: Read the tree that another machine sent
+  lamplighter.fleet.gpu_facts:
+    sysroot: /srv/machine
+
+- name: Know a chip that is newer than the catalogue
+  lamplighter.fleet.gpu_facts:
+    catalogue:
+      pci_ids:
+        "75b3":
+          gfx: gfx1201
+          integrated: false
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: What was found.
+  returned: always
+  type: dict
+  contains:
+    gpu_facts:
+      description: The facts, of which unknown ones are null.
+      returned: always
+      type: dict
+      contains:
+        platform:
+          description: V(bare_metal), V(vm), V(container) or V(wsl2).
+          returned: always
+          type: str
+        distribution:
+          description: Of os-release.
+          returned: always
+          type: dict
+          contains:
+            id:
+              description: Name of the distribution, in lower case.
+              returned: always
+              type: str
+            version_id:
+              description: Version of the distribution.
+              returned: always
+              type: str
+            id_like:
+              description: Distributions that it comes from, nearest first.
+              returned: always
+              type: list
+              elements: str
+        memory_bytes:
+          description: Memory of the host, without what the firmware carves out for an integrated GPU.
+          returned: always
+          type: int
+        cpu:
+          description: The processor.
+          returned: always
+          type: dict
+          contains:
+            model:
+              description: Name of the processor.
+              returned: always
+              type: str
+            physical_cores:
+              description: Number of cores.
+              returned: always
+              type: int
+            logical_cores:
+              description: Number of hardware threads.
+              returned: always
+              type: int
+            flags:
+              description: Those features that matter for inference, sorted.
+              returned: always
+              type: list
+              elements: str
+        kernel:
+          description: The running kernel.
+          returned: always
+          type: dict
+          contains:
+            release:
+              description: As C(uname -r) says it.
+              returned: always
+              type: str
+            cmdline:
+              description: What it was started with.
+              returned: always
+              type: str
+            memory_module:
+              description: The module that manages amdgpu's memory, V(ttm), V(amdttm) or V(amd_ttm).
+              returned: always
+              type: str
+            pages_limit:
+              description: The module's limit on the host's memory that GPUs may use, in pages.
+              returned: always
+              type: int
+            page_pool_size:
+              description: Size of the module's pool, in pages.
+              returned: always
+              type: int
+            amdgpu_version:
+              description: Version of amdgpu-dkms, null for the kernel's own driver.
+              returned: always
+              type: str
+        linux_firmware_version:
+          description: Version of the firmware package, where a file tells it.
+          returned: always
+          type: str
+        kfd:
+          description: ROCm's kernel interface, C(/dev/kfd).
+          returned: always
+          type: dict
+          contains:
+            present:
+              description: Whether it is there.
+              returned: always
+              type: bool
+            group:
+              description: Name of its group, null if the group has none.
+              returned: always
+              type: str
+            gid:
+              description: Number of its group.
+              returned: always
+              type: int
+            mode:
+              description: Its permissions, four octal digits.
+              returned: always
+              type: str
+        device_nodes:
+          description: C(/dev/kfd) and the render nodes.
+          returned: always
+          type: list
+          elements: dict
+          contains:
+            path:
+              description: Path of the node.
+              returned: always
+              type: str
+            owner:
+              description: Name of its owner, null if the owner has none.
+              returned: always
+              type: str
+            uid:
+              description: Number of its owner.
+              returned: always
+              type: int
+            group:
+              description: Name of its group, null if the group has none.
+              returned: always
+              type: str
+            gid:
+              description: Number of its group.
+              returned: always
+              type: int
+            mode:
+              description: Its permissions, four octal digits.
+              returned: always
+              type: str
+        rocm:
+          description: The installed ROCm.
+          returned: always
+          type: dict
+          contains:
+            version:
+              description: Its version; of a distribution's own packages only major and minor.
+              returned: always
+              type: str
+            path:
+              description: Where it is.
+              returned: always
+              type: str
+        nvidia:
+          description: NVIDIA's driver.
+          returned: always
+          type: dict
+          contains:
+            driver_version:
+              description: Version of the loaded kernel module.
+              returned: always
+              type: str
+        vulkan_icds:
+          description: File names of the Vulkan drivers that are installed.
+          returned: always
+          type: list
+          elements: str
+        gpus:
+          description: What a runtime can enumerate, by PCI address. A partition of a card is an entry of its own.
+          returned: always
+          type: list
+          elements: dict
+          contains:
+            index:
+              description: Position in this list.
+              returned: always
+              type: int
+            vendor:
+              description: V(amd), V(nvidia), V(intel) or V(other).
+              returned: always
+              type: str
+            gfx:
+              description: Architecture of the silicon, such as V(gfx1103); an override does not change it.
+              returned: always
+              type: str
+            gfx_source:
+              description: Where the architecture is from, V(kfd), V(ip_discovery) or V(pci_id).
+              returned: always
+              type: str
+            product:
+              description: Name for people.
+              returned: always
+              type: str
+            pci_id:
+              description: Vendor and device id, such as V(1002:15bf).
+              returned: always
+              type: str
+            pci_revision:
+              description: Two hexadecimal digits, such as V(c8).
+              returned: always
+              type: str
+            pci_address:
+              description: Such as V(0000:03:00.0).
+              returned: always
+              type: str
+            partition:
+              description: Number of the partition of a card in the CPX or DPX mode, null for a whole card.
+              returned: always
+              type: int
+            integrated:
+              description: Whether it shares the memory of the processor.
+              returned: always
+              type: bool
+            driver:
+              description: The kernel driver that holds it.
+              returned: always
+              type: str
+            vram_bytes:
+              description: Its own memory, of an integrated GPU the firmware's carve-out.
+              returned: always
+              type: int
+            vram_visible_bytes:
+              description: The part of it that the processor can address.
+              returned: always
+              type: int
+            gtt_bytes:
+              description: The most of the host's memory that it can map.
+              returned: always
+              type: int
+            usable_by_backend:
+              description:
+                - Bytes that a model can use through V(rocm), V(vulkan) and V(cuda).
+                - On an integrated GPU Vulkan uses carve-out and GTT; ROCm what the KFD memory bank says.
+              returned: always
+              type: dict
+            usable_bytes:
+              description: The largest of these.
+              returned: always
+              type: int
+            render_node:
+              description: Path of its render node.
+              returned: always
+              type: str
+            kfd_node:
+              description: Number of its node in the KFD topology.
+              returned: always
+              type: int
+            firmware:
+              description: Versions of its firmware by engine, such as C(mes) V(0x83).
+              returned: always
+              type: dict
+            hidden_reason:
+              description: Why a runtime cannot use it, and what to do; null if it can.
+              returned: always
+              type: str
+            hidden_from:
+              description: The backends that cannot use it for this reason.
+              returned: always
+              type: list
+              elements: str
+        warnings:
+          description: What could not be read, and what is odd.
+          returned: always
+          type: list
+          elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue.schema import check_additions
+from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.facts import gpu_facts
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "sysroot": {"type": "path", "default": "/"},
+            "catalogue": {"type": "dict", "default": {}},
+        },
+        supports_check_mode=True,
+    )
+    errors = check_additions(module.params["catalogue"])
+    if errors:
+        module.fail_json(msg=" ".join(errors))
+    module.exit_json(ansible_facts={"gpu_facts": gpu_facts(module.params["sysroot"], module.params["catalogue"])})
+
+
+if __name__ == "__main__":
+    main()
