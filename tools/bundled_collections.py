@@ -1,7 +1,12 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Unpack chosen collections from the `ansible` wheel on PyPI, so that no Galaxy server is needed.
 
 usage: bundled_collections.py WHEEL DESTINATION NAMESPACE.NAME...
 """
+
+from __future__ import annotations
 
 import sys
 import zipfile

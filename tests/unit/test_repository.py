@@ -21,7 +21,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 MODULES = sorted((ROOT / "plugins/modules").glob("*.py"))
 PYTHON = [
     path
-    for folder in ("plugins", "tests", "molecule")
+    for folder in ("plugins", "tests", "tools", "molecule")
     for path in sorted((ROOT / folder).rglob("*.py"))
     if path.read_text().strip()
 ]

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 ROLES = sorted(path for path in (Path(__file__).parents[2] / "roles").iterdir() if path.is_dir())
-TYPES = {
+TYPES: dict[str, Any] = {
     "bool": bool,
     "dict": dict,
     "float": (float, int),
