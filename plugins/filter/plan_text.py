@@ -1,0 +1,194 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: plan_text
+author: Lamplighter contributors (@lamplighter)
+version_added: 0.1.0
+short_description: A host's plan as a text to read
+description:
+  - Tells what was found, what will be done and why, what was refused, and what only a person can do.
+positional: gpu_facts, host
+options:
+  _input:
+    description: The plan, as C(lamplighter.fleet.inference_plan) makes it.
+    type: dict
+    required: true
+  gpu_facts:
+    description: The C(gpu_facts) that the plan was made from.
+    type: dict
+    default: {}
+  host:
+    description: The name of the host.
+    type: str
+    default: this host
+"""
+
+EXAMPLES = r"""
+- name: Show the plan
+  ansible.builtin.debug:
+    msg: "{{ inference_plan | lamplighter.fleet.plan_text(ansible_facts['gpu_facts'], inventory_hostname) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: Lines of at most 92 characters, without control codes.
+  type: str
+"""
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+WIDTH = 92
+LABEL = 11
+GIB = 1024**3
+BACKENDS = {"rocm": "ROCm", "vulkan": "Vulkan", "cuda": "CUDA", "cpu": "the processor"}
+ENGINES = {"ollama": "Ollama", "llama_server": "llama-server"}
+
+
+def _gib(size: Any) -> str:
+    return f"{size / GIB:.1f} GiB".replace(".0 GiB", " GiB") if isinstance(size, int) else "? GiB"
+
+
+def _block(label: str, text: str, hang: int = 0) -> list[str]:
+    """One labelled paragraph; its further lines stand below its text."""
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=f"  {label:<{LABEL}}",
+        subsequent_indent=" " * (LABEL + 2 + hang),
+        break_on_hyphens=False,
+    )
+
+
+def _blocks(label: str, texts: list[str], hang: int = 0) -> list[str]:
+    return [line for at, text in enumerate(texts) for line in _block("" if at else label, text, hang)]
+
+
+def _gpu(gpu: Mapping[str, Any]) -> str:
+    name = gpu.get("product") or gpu.get("pci_id") or "a GPU without a name"
+    parts = [f"{name} ({gpu['gfx']})" if gpu.get("gfx") else str(name)]
+    if gpu.get("integrated"):
+        parts.append(f"integrated: {_gib(gpu.get('vram_bytes'))} of its own, may borrow {_gib(gpu.get('gtt_bytes'))}")
+    elif gpu.get("vram_bytes"):
+        parts.append(_gib(gpu["vram_bytes"]))
+    if gpu.get("driver"):
+        parts.append(f"driver {gpu['driver']}")
+    return ", ".join(parts)
+
+
+def _machine(facts: Mapping[str, Any]) -> str:
+    cpu, kernel = facts.get("cpu") or {}, facts.get("kernel") or {}
+    parts = []
+    if cpu.get("model"):
+        cores = f", {cpu['physical_cores']} cores" if cpu.get("physical_cores") else ""
+        parts.append(f"{cpu['model']}{cores}")
+    if facts.get("memory_bytes"):
+        parts.append(f"{_gib(facts['memory_bytes'])} of RAM")
+    if kernel.get("release"):
+        parts.append(f"kernel {kernel['release']}")
+    if facts.get("platform") and facts["platform"] != "bare_metal":
+        parts.append({"vm": "a virtual machine", "wsl2": "WSL2"}.get(facts["platform"], f"a {facts['platform']}"))
+    return "; ".join(parts)
+
+
+def _found(facts: Mapping[str, Any]) -> list[str]:
+    gpus = facts.get("gpus") or []
+    names = list(dict.fromkeys(_gpu(gpu) for gpu in gpus))
+    counted = [
+        f"{[_gpu(gpu) for gpu in gpus].count(name)} x {name}" if len(names) < len(gpus) else name for name in names
+    ]
+    return _blocks("Found", [*(counted or ["no GPU"]), *([_machine(facts)] if _machine(facts) else [])], 2)
+
+
+def _headline(plan: Mapping[str, Any], host: str) -> str:
+    first = plan["rungs"][0]
+    used = list(dict.fromkeys(device["product"] for device in plan["devices"] if device["used"]))
+    where = f" on {', '.join(used)}" if used else ""
+    engine = f"{ENGINES[plan['engine']]} {plan['engine_version']}".strip()
+    return f"{host}: {engine} with {BACKENDS[first['backend']]}{where}"
+
+
+def _rungs(plan: Mapping[str, Any]) -> list[str]:
+    width = max(len(rung["id"]) for rung in plan["rungs"])
+    texts = [f"{at}. {rung['id']:<{width}}  {rung['reason']}" for at, rung in enumerate(plan["rungs"], 1)]
+    settings = [f"{name}={value}" for name, value in plan["rungs"][0]["environment"].items()]
+    lines = [line for at, text in enumerate(texts) for line in _keep_columns("" if at else "Will try", text, width + 5)]
+    return lines + (_block("Settings", " ".join(settings)) if settings else [])
+
+
+def _keep_columns(label: str, text: str, hang: int) -> list[str]:
+    """As _block, but the first columns keep their spaces."""
+    head, rest = text[:hang], text[hang:]
+    lines = textwrap.wrap(rest, WIDTH - LABEL - 2 - hang, break_on_hyphens=False) or [""]
+    first = f"  {label:<{LABEL}}{head}{lines[0]}".rstrip()
+    return [first, *(" " * (LABEL + 2 + hang) + line for line in lines[1:])]
+
+
+def _kernel(plan: Mapping[str, Any]) -> list[str]:
+    texts = []
+    for parameter in plan["kernel"]["parameters"]:
+        change = (
+            f"{parameter['name']}={parameter['value']}"
+            if parameter["state"] == "present"
+            else f"no {parameter['name']}"
+        )
+        texts.append(f"{change}: {parameter['reason']}")
+    if plan["kernel"]["reboot"]:
+        texts.append("In force after a reboot, which waits for the inventory's leave.")
+    return _blocks("Kernel", texts, 2)
+
+
+def _refused(plan: Mapping[str, Any]) -> list[str]:
+    masked = [f"{device['product']}: {device['reason']}" for device in plan["devices"] if not device["used"]]
+    told = " ".join(masked)
+    reasons: dict[str, list[str]] = {}
+    for item in plan["refused"]:
+        if item["reason"] not in told:
+            reasons.setdefault(item["reason"], []).append(item["option"])
+    texts = [f"{', '.join(dict.fromkeys(options))}: {reason}" for reason, options in reasons.items()]
+    return _blocks("Left out", masked, 2) + _blocks("Refused", texts, 2)
+
+
+def _for_people(plan: Mapping[str, Any]) -> list[str]:
+    steps = {step["code"] for step in plan["steps"]}
+    lines = []
+    for warning in plan["warnings"]:
+        remedy = "" if warning["code"] in steps else f" {warning['remedy']}"
+        lines += _block("Warning", f"{warning['message']}{remedy}", 2)
+    for at, step in enumerate(plan["steps"], 1):
+        lines += _block("For you" if at == 1 else "", f"{at}. {step['what']} {step['why']}", 3)
+        lines += [
+            " " * (LABEL + 5) + line for line in textwrap.wrap(step["how"], WIDTH - LABEL - 5, break_on_hyphens=False)
+        ]
+    return lines
+
+
+def plan_text(plan: Mapping[str, Any], gpu_facts: Mapping[str, Any] | None = None, host: str = "this host") -> str:
+    """One block of text for one host."""
+    headline = _headline(plan, host)
+    accepted = "" if plan["degraded_if"] or plan["status"] == "cpu" else " The processor would do, too."
+    success = "a host that ends on the processor fails" if plan["degraded_if"] else ""
+    lines = [
+        *textwrap.wrap(headline, WIDTH, subsequent_indent="  "),
+        "-" * min(len(headline), WIDTH),
+        *_found(gpu_facts or {}),
+        *_rungs(plan),
+        *(_block("Proof", f"each rung is proven before it is kept; {success}.") if success else []),
+        *_block("Memory", f"{plan['memory']['advice']}.{accepted if len(plan['rungs']) > 1 else ''}"),
+        *_kernel(plan),
+        *_refused(plan),
+        *_for_people(plan),
+    ]
+    return "\n".join(lines)
+
+
+class FilterModule:
+    """Offer the filter to Ansible."""
+
+    def filters(self) -> dict[str, Any]:
+        """Name the filter."""
+        return {"plan_text": plan_text}
