@@ -38,7 +38,7 @@ def fetch_json(method: str, url: str, payload: Any, timeout: float) -> Any:
     except HTTPError as error:
         raise EngineError(_error_text(error)) from error
     except (OSError, HTTPException, ValueError) as error:  # refused, timed out; cut off; not JSON
-        raise EngineError(f"{url}: {error}") from error
+        raise EngineError(f"{url}: {getattr(error, 'reason', error)}") from error
 
 
 def _is_loopback(url: str) -> bool:
