@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The signatures of faults, read on the controller: modules get them as an argument, for AnsiballZ ships Python only."""
+"""The signatures of faults, read on the controller: modules get them as an argument (AnsiballZ ships Python only)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ansible.plugins.action import ActionBase
 
 PATH = os.path.join(os.path.dirname(os.path.realpath(__file__)), "signatures.yml")
 # What only the documentation and the tests need is not sent to the hosts.
-_SENT = ("code", "log", "severity", "match", "meaning", "remedy", "harmless_on_gpu")
+_SENT = ("code", "log", "severity", "match", "meaning", "remedy", "harmless_on_gpu", "noise_on")
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _entries() -> tuple[dict[str, Any], ...]:
     with open(PATH, encoding="utf-8") as handle:
         return tuple(yaml.safe_load(handle)["signatures"])

@@ -34,9 +34,10 @@ _PAIR = re.compile(r'("(?:[^"\\]|\\.)*(?:"|$)|[^\s="]+)=("(?:[^"\\]|\\.)*(?:"|$)
 _ESCAPE = re.compile(r"\\(.)")
 # What the first word of a line looks like when it begins an entry of its own.
 _ENTRY_START = re.compile(
-    r"time=|level=|\[GIN|\[\d|\{\"|\d{4}[-/]\d\d[-/]\d\d|\S{3,12}\.? +\d{1,2} \d\d:\d\d:\d\d |\d\d? \S+ \d\d:\d\d:\d\d "
-    r"|[\w.-]+ *\| |<\d+>|[\w<>~:. -]{2,60}:(?: |$)| *Device \d+:|(?:goroutine|panic|fatal|SIG|r\d+ |---|===|\.\.\.)|-- |"
-    r"(?:llama|llm|ggml|gguf|print_info|load|srv|slot|main|clip|system_info|common|CUDA|ROCm|HIP|Memory|HW |Error|rocBLAS)\S*"
+    r"time=|level=|\[GIN|\[\d|\{\"|\d{4}[-/]\d\d[-/]\d\d|<\d+>|[\w.-]+ *\| |-- "
+    r"|\S{3,12}\.? +\d{1,2} \d\d:\d\d:\d\d |\d\d? \S+ \d\d:\d\d:\d\d "
+    r"|[\w<>~:. -]{2,60}:(?: |$)| *Device \d+:|goroutine|panic|fatal|SIG|r\d+ |---|===|\.\.\."
+    r"|(?:llama|llm|ggml|gguf|print_info|load|srv|slot|main|clip|system_info|common|CUDA|ROCm|HIP|Memory|HW |Error)\S*"
 )
 _KEY_FIRST = re.compile(
     r"(?:msg|id|filter_id|library|variant|compute|driver|name|description|libdirs|pci_id|type|total|available|error|"

@@ -22,17 +22,55 @@ ROOT = pathlib.Path(store.PATH).parents[2]
 ENTRIES: list[dict[str, Any]] = yaml.safe_load(pathlib.Path(store.PATH).read_text(encoding="utf-8"))["signatures"]
 
 # Every fault that readers of the logs rely on: taking one out of signatures.yml must be noticed.
-ENGINE_CODES = """
-    unsupported_gfx rocm_device_dropped igpu_dropped runner_crashed gpu_discovery_timeout rocblas_tensile_missing
-    hipblaslt_tensile_missing rocm_library_missing gpu_libraries_missing gpu_runner_missing kfd_permission
-    kfd_not_present no_devices_enumerated zero_vram_reported zero_layers_offloaded partial_offload
-    gpu_detected_but_model_on_cpu not_enough_vram low_available_vram gpu_oom vram_not_recovered memory_access_fault
-    nvidia_driver_too_old amd_driver_too_old no_avx server_exit override_invalid load_timeout port_in_use
-""".split()
-KERNEL_CODES = """
-    ring_timeout mes_hang hws_hang page_fault gpu_reset recovered reset_failed vram_lost device_lost missing_firmware
-    gpu_init_failed pcie_atomics smu_hang gpu_oom nvidia_xid
-""".split()
+ENGINE_CODES = [
+    "unsupported_gfx",
+    "rocm_device_dropped",
+    "igpu_dropped",
+    "runner_crashed",
+    "gpu_discovery_timeout",
+    "rocblas_tensile_missing",
+    "hipblaslt_tensile_missing",
+    "rocm_library_missing",
+    "gpu_libraries_missing",
+    "gpu_runner_missing",
+    "kfd_permission",
+    "kfd_not_present",
+    "no_devices_enumerated",
+    "zero_vram_reported",
+    "zero_layers_offloaded",
+    "partial_offload",
+    "gpu_detected_but_model_on_cpu",
+    "not_enough_vram",
+    "low_available_vram",
+    "gpu_oom",
+    "vram_not_recovered",
+    "memory_access_fault",
+    "nvidia_driver_too_old",
+    "amd_driver_too_old",
+    "no_avx",
+    "server_exit",
+    "override_invalid",
+    "load_timeout",
+    "port_in_use",
+    "cuda_init_failed",
+]
+KERNEL_CODES = [
+    "ring_timeout",
+    "mes_hang",
+    "hws_hang",
+    "page_fault",
+    "gpu_reset",
+    "recovered",
+    "reset_failed",
+    "vram_lost",
+    "device_lost",
+    "missing_firmware",
+    "gpu_init_failed",
+    "pcie_atomics",
+    "smu_hang",
+    "gpu_oom",
+    "nvidia_xid",
+]
 
 
 def codes(log: str, lines: str) -> set[str]:

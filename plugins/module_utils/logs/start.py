@@ -1,0 +1,120 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is known of one start of an engine, and of each model that it loaded."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+BACKENDS = ("rocm", "vulkan", "cuda")
+
+_SIZE = re.compile(r"^([\d.]+) ?(?:([KMGTP])(i?))?B$")
+
+
+def parse_size(text: str) -> int | None:
+    """Bytes from "24.0 GiB", None where the text is no size."""
+    match = _SIZE.match(text.strip())
+    if not match:
+        return None
+    try:
+        number = float(match.group(1))
+    except ValueError:
+        return None
+    power = " KMGTP".index(match.group(2) or " ")
+    return int(number * (1024 if match.group(3) else 1000) ** power)
+
+
+def backend_name(library: str) -> str:
+    """Our name of a backend from the name of a library or of a device ("ROCm", "ROCm0", "cublas")."""
+    name = library.rstrip("0123456789").lower()
+    return {"hip": "rocm", "cublas": "cuda"}.get(name, name)
+
+
+class Load:
+    """What the log says of one model's load."""
+
+    def __init__(self, hint: str = "") -> None:
+        self.hint = hint
+        self.offloaded: list[int] | None = None
+        self.line = ""
+        self.libraries: list[str] = []
+        self.finished = False
+
+    def offload(self, layers: str, of: str, line: str) -> None:
+        """So many layers went to the GPU."""
+        self.offloaded = [int(layers[:9]), int(of[:9])]
+        self.line = line
+
+    def memory(self, library: str) -> None:
+        """A part of the model went into memory of this library's device."""
+        if library not in self.libraries:
+            self.libraries.append(library)
+
+    def backend(self, discovered: list[str]) -> str | None:
+        """The backend that the model runs on, None where the lines do not tell."""
+        gpus = [name for name in self.libraries if name != "cpu"]
+        if self.offloaded:
+            if self.offloaded[0] == 0:
+                return "cpu"
+            candidates = gpus or [self.hint] * bool(self.hint) or sorted(set(discovered))
+            return candidates[0] if gpus or len(candidates) == 1 else None
+        if gpus:
+            return gpus[0]
+        # The CPU's buffers are listed beside the GPU's: only a finished load without any of those is on the CPU.
+        if self.finished and ("cpu" in self.libraries or self.hint == "cpu"):
+            return "cpu"
+        return None
+
+
+class Start:
+    """All that one start of the engine has said."""
+
+    def __init__(self) -> None:
+        self.version: str | None = None
+        self.listening = False
+        self.opened_by: set[str] = set()
+        self.devices: list[dict[str, Any]] = []
+        # libraries of the GPUs in `inference compute` lines, and of those that older lines or the runner name
+        self.computes: list[str] = []
+        self.found: list[str] = []
+        self.cpu_only = False
+        self.gfx: list[str] = []
+        self.runners: str | None = None
+        self.load = Load()
+        self.loads = [self.load]
+        self.failures: dict[str, dict[str, Any]] = {}
+
+    def new_load(self, hint: str) -> None:
+        """A runner starts for a model."""
+        self.load = Load(hint)
+        self.loads = [*self.loads[-7:], self.load]
+
+    def add_device(
+        self,
+        library: str,
+        name: str | None,
+        total: int | None = None,
+        available: int | None = None,
+        gfx: str | None = None,
+        integrated: bool | None = None,
+    ) -> None:
+        """A GPU; what an earlier line left open of it is filled in."""
+        for device in self.devices:
+            if device["library"] == library and device["name"] == name and total in (None, device["total_bytes"]):
+                device["available_bytes"] = device["available_bytes"] or available
+                device["gfx"] = device["gfx"] or gfx
+                return
+        if len(self.devices) < 64:
+            self.devices.append(
+                {
+                    "library": library,
+                    "gfx": gfx,
+                    "name": name,
+                    "total_bytes": total,
+                    "available_bytes": available,
+                    "integrated": integrated,
+                }
+            )
