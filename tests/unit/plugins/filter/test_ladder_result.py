@@ -64,7 +64,7 @@ CLIMBS: list[tuple[dict, list[str], str | None, str | None, str, bool, bool, str
 
 
 @pytest.mark.parametrize(
-    ("plan", "outcomes", "rung", "backend", "verdict", "accepted", "finished", "remembered"), CLIMBS
+    ("plan", "outcomes", "rung", "backend", "verdict", "accepted", "finished", "memory"), CLIMBS
 )
 def test_climb(plan, outcomes, rung, backend, verdict, accepted, finished, memory):
     result = climb(plan, *outcomes)

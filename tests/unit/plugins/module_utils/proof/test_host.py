@@ -93,10 +93,17 @@ def test_counters_of_nvidia(code, text, counters):
     assert nvidia_counters(ADDRESS, Programs((f"nvidia-smi --id={ADDRESS}", code, text))) == counters
 
 
-def test_nvidia_smi_is_not_asked_about_a_copy_of_a_machine(tmp_path):
+def test_nvidia_smi_is_asked_only_where_sysfs_has_no_counters(tmp_path):
     programs = Programs(("nvidia-smi", 0, "812, 43"))
-    assert host(programs, str(tmp_path)).counters() == [dict.fromkeys(("vram_used", "gtt_used", "busy_percent"))]
-    assert programs.calls == []
+    observed = host(programs, str(tmp_path))
+    assert observed.counters()[0]["busy_percent"] == 43
+    busy = tmp_path / "sys/bus/pci/devices" / ADDRESS / "gpu_busy_percent"
+    busy.parent.mkdir(parents=True)
+    busy.write_text("9")
+    assert observed.counters()[0]["busy_percent"] == 9
+    assert host(Programs(), str(tmp_path / "none")).counters() == [
+        {"vram_used": None, "gtt_used": None, "busy_percent": None}
+    ]
 
 
 def test_run_command(tmp_path):
