@@ -156,7 +156,7 @@ def cpuinfo(cpu: dict[str, Any]) -> str:
 
 def write_modules(tree: Tree, machine: dict[str, Any]) -> None:
     drivers = {driver_of(gpu) for gpu in machine.get("gpus", [])}
-    loaded = {driver: [] for driver in sorted(drivers)}
+    loaded: dict[str, list[str]] = {driver: [] for driver in sorted(drivers)}
     if "amdgpu" in drivers:
         ttm = machine.get("ttm", {})
         module = ttm.get("module", "ttm")

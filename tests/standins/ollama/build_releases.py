@@ -5,8 +5,8 @@
 
 usage: build_releases.py FOLDER VERSION,...
 
-Writes FOLDER/v<version>/{ollama-linux-amd64.tar.zst,ollama-linux-amd64-rocm.tar.zst,sha256sum.txt}, for the versions that
-are missing or were packed from other sources, and says "packed" for each.
+Writes ollama-linux-amd64.tar.zst, ollama-linux-amd64-rocm.tar.zst and sha256sum.txt into FOLDER/v<version>, for the
+versions that are missing or were packed from other sources, and says "packed" for each.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ KERNELS = (
     "gfx1200",
     "gfx1201",
 )
-# rocBLAS's files come from the ROCm image, wider than the kernels: a card of these passes discovery and dies at its first load.
+# rocBLAS's files come from the ROCm image and cover more than the kernels do: such a card passes discovery and dies at
+# its first load.
 ROCBLAS_ONLY = ("gfx1010", "gfx1012")
 LIBRARIES = {
     "lib/ollama/libggml-base.so": 1,

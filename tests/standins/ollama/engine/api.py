@@ -17,11 +17,12 @@ from typing import Any
 
 from .environ import Environment, duration
 from .hardware import Device
-from .log import gin, log
-from .runner import Runner, RunnerDied
+from .log import gin, human, log
+from .runner import Runner, RunnerError
 from .store import Name, Store
 
 GIB = 1024**3
+COMPACT = (",", ":")
 TEMPLATE_TOKENS = 26  # what a chat template adds to a prompt
 NATURAL_END = 96  # tokens after which the stand-in's models stop by themselves
 
@@ -49,8 +50,6 @@ class Engine:
     def set_default_context(self) -> None:
         total = sum(device.total for device, _ in self.devices)
         self.default_context = self.environment.unsigned("OLLAMA_CONTEXT_LENGTH", 0) or context_for(total)
-        from .log import human
-
         log(
             "INFO",
             "routes.go:2058",
@@ -139,7 +138,7 @@ class Engine:
                         eval_count=count,
                         eval_duration=answer["eval_ns"],
                     )
-            except RunnerDied as problem:
+            except RunnerError as problem:
                 self.unload()
                 raise HTTPError(500, str(problem)) from problem
 
@@ -201,7 +200,17 @@ class Handler(BaseHTTPRequestHandler):
             self.status = 499
         gin(self.status, time.monotonic() - begun, self.client_address[0], self.command, self.path)
 
-    do_GET = do_HEAD = do_POST = do_DELETE = respond  # noqa: N815
+    def do_GET(self) -> None:
+        self.respond()
+
+    def do_HEAD(self) -> None:
+        self.respond()
+
+    def do_POST(self) -> None:
+        self.respond()
+
+    def do_DELETE(self) -> None:
+        self.respond()
 
     def route(self, method: str, path: str) -> None:
         engine = self.engine
@@ -277,7 +286,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def send(self, status: int, content: Any) -> None:
         self.status = status
-        text = content if isinstance(content, str) else json.dumps(content)
+        text = content if isinstance(content, str) else json.dumps(content, separators=COMPACT)
         kind = "text/plain" if isinstance(content, str) else "application/json"
         self.send_response(status)
         self.send_header("Content-Type", f"{kind}; charset=utf-8")
@@ -314,7 +323,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
     def chunk(self, record: dict[str, Any]) -> None:
-        line = json.dumps(record).encode() + b"\n"
+        line = json.dumps(record, separators=COMPACT).encode() + b"\n"
         self.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
         self.wfile.flush()
 

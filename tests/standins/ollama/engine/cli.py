@@ -34,9 +34,7 @@ def make_key(environment: Environment) -> None:
         raw(f"Couldn't find '{key}'. Generating new private key.")
         key.parent.mkdir(parents=True, exist_ok=True)
         key.write_text("a key of the stand-in\n")
-        raw(
-            "Your new public key is: \n\nssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFN0YW5kLWluIG9mIHRoZSB0ZXN0IGZsZWV0IG9ubHk\n"
-        )
+        raw("Your new public key is: \n\nssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFN0YW5kLWluIG9mIHRoZSB0ZXN0IGZsZWV0\n")
 
 
 def serve(program: Path, version: str) -> None:
@@ -108,12 +106,11 @@ def command(arguments: list[str], version: str) -> None:
         for model in ask("/api/tags")["models"]:
             print(f"{model['name']:24} {model['digest'][:12]:14} {model['size'] // 1024:7} KB {model['modified_at']}")
     elif verb == "ps":
-        print(f"{'NAME':24} {'ID':14} {'SIZE':10} {'PROCESSOR':14} CONTEXT")
+        print(f"{'NAME':24} {'ID':14} {'SIZE':10} {'PROCESSOR':13} CONTEXT")
         for model in ask("/api/ps")["models"]:
             size = f"{model['size'] / 1e6:.0f} MB"
-            print(
-                f"{model['name']:24} {model['digest'][:12]:14} {size:10} {processor(model):14} {model['context_length']}"
-            )
+            where = f"{processor(model):13} {model['context_length']}"
+            print(f"{model['name']:24} {model['digest'][:12]:14} {size:10} {where}")
     elif verb == "pull" and len(arguments) > 1:
         last = ask("/api/pull", {"model": arguments[1]})
         if "error" in last:

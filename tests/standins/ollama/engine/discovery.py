@@ -200,10 +200,9 @@ def discover(environment: Environment, library_path: Path, scenario: dict[str, A
         )
     if not chosen:
         total, free = system_memory()
-        log(
-            "INFO", "types.go:60", "inference compute", id="cpu", library="cpu", compute="", name="cpu", description="cpu",
-            libdirs="ollama", driver="", pci_id="", type="", total=human(total), available=human(free),
-        )  # fmt: skip
+        nothing = dict.fromkeys(("compute", "driver", "pci_id", "type"), "")
+        names = {"id": "cpu", "library": "cpu", "name": "cpu", "description": "cpu", "libdirs": "ollama"}
+        log("INFO", "types.go:60", "inference compute", **names, **nothing, total=human(total), available=human(free))
     return chosen
 
 

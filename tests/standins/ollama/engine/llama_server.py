@@ -66,9 +66,8 @@ def list_devices(library: str | None, fault: str | None, as_json: bool) -> None:
     devices = devices_of(library, Hardware(Environment(os.environ)), fault)
     for number, device in enumerate(devices):
         if library == "ROCm":
-            raw(
-                f"  Device {number}: {device.description}, {device.compute} (0x{device.compute[3:]}), VMM: no, Wave Size: 32"
-            )
+            target = f"{device.compute} (0x{device.compute[3:]})"
+            raw(f"  Device {number}: {device.description}, {target}, VMM: no, Wave Size: 32")
     if as_json:
         print(json.dumps([device.as_dict() for device in devices]))
         return
@@ -130,9 +129,8 @@ class Model:
             try:
                 self.memory.ask(op="allocate", address=device.address, bytes=self.gpu_bytes())
             except MemoryError:
-                raw(
-                    f"ggml_backend_cuda_buffer_type_alloc_buffer: allocating {weights / MIB:.2f} MiB on device 0: cudaMalloc failed: out of memory"
-                )
+                wanted = f"allocating {weights / MIB:.2f} MiB on device 0"
+                raw(f"ggml_backend_cuda_buffer_type_alloc_buffer: {wanted}: cudaMalloc failed: out of memory")
                 raw(f"alloc_tensor_range: failed to allocate {device.name} buffer of size {weights}")
                 raw("llama_model_load: error loading model: unable to allocate buffer")
                 sys.exit(1)
@@ -173,17 +171,15 @@ class Model:
     def generate(self, prompt: int, cached: int, predict: int) -> None:
         """Work for as long as the backend would need, and say each token."""
         library = self.device.library if self.device and self.offloaded and not self.pretends else "cpu"
-        prompt_speed, speed = SPEEDS[library]
-        if self.fault == "slow":
-            prompt_speed, speed = prompt_speed / SLOW, speed / SLOW
+        slowness = SLOW if self.fault == "slow" else 1
+        prompt_speed, speed = (tokens / slowness for tokens in SPEEDS[library])
         started = time.monotonic_ns()
         self.busy(97)
         if self.device and self.fault == "crash_on_long_prompt" and prompt >= LONG_PROMPT:
             time.sleep(0.2)
             folder = Path(os.environ["GGML_BACKEND_PATH"]).parent / "rocblas/library"
-            raw(
-                f"rocBLAS error: Cannot read {folder}/TensileLibrary.dat: Illegal seek for GPU arch : {self.device.silicon}"
-            )
+            missing = f"{folder}/TensileLibrary.dat: Illegal seek"
+            raw(f"rocBLAS error: Cannot read {missing} for GPU arch : {self.device.silicon}")
             os.abort()
         time.sleep((prompt - cached) / prompt_speed)
         if self.device and self.memory and self.fault == "kernel_fault":

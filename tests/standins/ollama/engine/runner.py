@@ -19,7 +19,7 @@ from .hardware import Device
 from .log import human, log
 
 
-class RunnerDied(Exception):
+class RunnerError(Exception):
     pass
 
 
@@ -89,10 +89,10 @@ class Runner:
                 "error loading llama server",
                 error="timed out waiting for llama-server to start",
             )
-            raise RunnerDied("timed out waiting for llama-server to start")
+            raise RunnerError("timed out waiting for llama-server to start")
         reason = "signal: aborted (core dumped)" if code == -6 else f"exit status {code}"
         log("ERROR", "llama_server.go:1190", "llama-server process has terminated", error=reason)
-        raise RunnerDied(f"llama-server process has terminated: {reason}")
+        raise RunnerError(f"llama-server process has terminated: {reason}")
 
     def generate(self, words: list[str], predict: int) -> Iterator[dict[str, Any]]:
         with self.lock:
