@@ -31,9 +31,12 @@ def pci_device(
     """What a PCI device id of vendor 1002 is: gfx, integrated, chip, source, products and the product of the revision.
 
     The id is four hexadecimal digits, the revision two, both in lower case; an unknown id is an empty dict.
+    Where the revision is not known, all of them must be the same product.
     """
     entry = {**PCI_IDS.get(device_id or "", {}), **_part(extra, "pci_ids").get(device_id or "", {})}
-    return {**entry, "product": entry.get("products", {}).get(revision)} if entry else {}
+    products = entry.get("products", {})
+    names = set(products.values()) if revision is None else {products.get(revision)}
+    return {**entry, "product": names.pop() if len(names) == 1 else None} if entry else {}
 
 
 def gfx_from_kfd(version: int) -> str | None:

@@ -86,7 +86,7 @@ def _describe(
         "product": product_name(sysroot, extra, card, device_id),
         "pci_id": f"{card.vendor_id if card else '1002'}:{device_id}" if device_id else None,
         "pci_revision": card.revision if card else None,
-        "pci_address": card.address if card else _address_of(node),
+        "pci_address": (card.address if card else None) or _address_of(node),
         "partition": node.partition if node else None,
         "integrated": integrated,
         "driver": card.driver if card else None,
