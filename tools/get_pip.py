@@ -10,9 +10,11 @@ lets through. tools/sanity puts this file into that cache. The arguments are pip
 from __future__ import annotations
 
 import ensurepip
+import os
 import subprocess
 import sys
 
-ensurepip.bootstrap()
+environment = dict(os.environ)
+ensurepip.bootstrap()  # switches pip's settings off in this process
 options = [arg for arg in sys.argv[1:] if arg not in ("--no-setuptools", "--no-wheel")]
-sys.exit(subprocess.call([sys.executable, "-m", "pip", "install", *options]))
+sys.exit(subprocess.call([sys.executable, "-m", "pip", "install", *options], env=environment))
