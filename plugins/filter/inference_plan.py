@@ -11,7 +11,7 @@ short_description: Decide how a host runs models, with reasons
 description:
   - Makes the plan of a host from what C(lamplighter.fleet.gpu_facts) found and from what the inventory wants.
   - It is pure. The same facts and policy give the same plan, and nothing is read or run.
-  - What the facts lack counts as unknown. The plan for a host of which nothing is known is the processor, with a warning.
+  - What the facts lack counts as unknown. A host of which nothing is known gets the processor and a warning.
 positional: policy
 options:
   _input:
@@ -73,14 +73,16 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(engine), C(engine_version), C(backend) and C(accept) as asked for; C(measure) whether all rungs are to be measured.
+    - C(engine), C(engine_version), C(backend) and C(accept) as asked for.
+    - C(measure) tells that every rung is to be measured.
     - C(status) is V(gpu) if a rung uses a GPU, else V(cpu).
     - C(rungs), in the order to try, each with C(id), C(backend), C(reason), C(environment) (names and texts),
       C(requires) (out of V(rocm_payload), V(kfd), V(vulkan_icd) and V(nvidia_driver)) and C(devices) (GPU indexes);
       for llama-server also C(arguments).
     - C(degraded_if) lists the backends that are no success on this host.
     - C(devices) has every GPU, C(used) or not, with the C(reason) and C(known_issues).
-    - C(kernel) has C(parameters) (each with C(name), C(value), C(state), C(reason)), C(reboot), C(gtt_bytes), C(reason).
+    - C(kernel) has C(parameters) (each with C(name), C(value), C(state) and C(reason)), C(reboot),
+      C(gtt_bytes) and C(reason).
     - C(rocm) has C(install), C(bundled) and C(reason).
     - C(memory) has C(usable_bytes), C(largest_model_bytes), C(default_context_length) (null if unknown) and C(advice).
     - C(warnings) have C(code), C(message) and C(remedy); C(refused) have C(option), C(reason) and C(devices).

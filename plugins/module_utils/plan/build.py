@@ -87,9 +87,8 @@ def make_plan(facts: Any, policy: Any = None) -> dict:
     avoid_rocm = any(rule.get("avoid") == "rocm" for rule in host_rules(amd, machine, engine, "rocm"))
     rungs, refused = build_ladder(candidates, machine, engine, wanted, avoid_rocm)
     used = [gpu for gpu in machine.gpus if gpu.index in rungs[0]["devices"]]
-    # A rule that turned ROCm down is told although the first rung is another.
-    spoken = host_rules(used, machine, engine, rungs[0]["backend"])
-    notes = make_notes(candidates, rungs, plan_memory(rungs[0], used, machine, engine), machine, engine, wanted, spoken)
+    memory = plan_memory(rungs[0], used, machine, engine)
+    notes = make_notes(candidates, rungs, memory, machine, engine, wanted)
     return {
         "engine": wanted.engine,
         "engine_version": wanted.engine_version,
@@ -102,7 +101,7 @@ def make_plan(facts: Any, policy: Any = None) -> dict:
         "devices": _devices(candidates, machine, rungs, wanted),
         "kernel": plan_kernel(used, machine, wanted),
         "rocm": _rocm(rungs, machine, engine, wanted),
-        "memory": plan_memory(rungs[0], used, machine, engine),
+        "memory": memory,
         "warnings": notes.warnings,
         "refused": refused,
         "steps": notes.steps,

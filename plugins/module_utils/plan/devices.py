@@ -16,7 +16,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.engine impo
     override_target,
     rocm_refusal,
 )
-from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.facts import Gpu, Machine
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.facts import Gpu, Machine, rocr_order
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.policy import PlanError, Policy
 
 _DENIED = re.compile(r"permission|denie[ds]|EPERM|EACCES|not permitted|cgroup|pass (it )?/dev", re.IGNORECASE)
@@ -77,6 +77,8 @@ def _no_kfd(gpu: Gpu, machine: Machine) -> str | None:
 def _judge_rocm(candidate: Candidate, machine: Machine, engine: dict, policy: Policy) -> None:
     gpu, extra = candidate.gpu, policy.catalogue
     reason = _no_kfd(gpu, machine)
+    if reason is None and engine["name"] == "ollama" and policy.installation.get("machine") in ("aarch64", "arm64"):
+        reason = "Ollama has no ROCm build for arm64"
     if reason is None and gpu.gfx is None:
         reason = "its architecture is unknown"
     if reason is None and gpu.gfx is not None:
@@ -110,7 +112,7 @@ def _no_vulkan(gpu: Gpu, machine: Machine, engine: dict, policy: Policy) -> str 
         return "Vulkan needs the amdgpu driver, and radeon drives it"
     if "vulkan" in gpu.hidden_from:
         return sentence(gpu.hidden_reason) or "it is hidden from Vulkan"
-    if str(catalogue.arch(gpu.gfx, policy.catalogue).get("family", "")).startswith("CDNA"):
+    if not catalogue.arch(gpu.gfx, policy.catalogue).get("graphics", True):
         return f"no Vulkan driver serves {gpu.gfx}"
     others_have_one = any(other.render_node for other in machine.gpus)
     if gpu.render_node is None and (others_have_one or machine.has_render_nodes is False):
@@ -209,9 +211,28 @@ def _check_override(candidates: list, policy: Policy, engine: dict) -> None:
         )
 
 
+def _choose(candidates: list, machine: Machine, policy: Policy) -> None:
+    """The inventory's own ROCR_VISIBLE_DEVICES narrows ROCm down."""
+    mask = policy.environment.get("ROCR_VISIBLE_DEVICES")
+    if mask is None or not re.fullmatch(r"-1|\d+(,\d+)*", mask):
+        return
+    order = rocr_order(machine)
+    chosen = [int(at) for at in mask.split(",") if at != "-1"]
+    if order and any(at >= len(order) for at in chosen):
+        raise PlanError(
+            f"environment ROCR_VISIBLE_DEVICES={mask} names a GPU that is not there. Allowed: 0 to {len(order) - 1}, "
+            "in the order of the KFD's nodes. Correct it, or leave it to the plan."
+        )
+    for one in candidates:
+        if one.rocm and one.gpu not in [order[at] for at in chosen]:
+            one.rocm = None
+            one.refusals["rocm"] = f"the inventory sets ROCR_VISIBLE_DEVICES={mask}"
+
+
 def judge_devices(machine: Machine, engine: dict, policy: Policy) -> list:
     """A Candidate for each GPU of a vendor that engines know."""
     candidates = [_judge(gpu, machine, engine, policy) for gpu in machine.gpus if gpu.vendor in VENDORS]
+    _choose(candidates, machine, policy)
     _mask(candidates, policy)
     _check_override(candidates, policy, engine)
     return candidates

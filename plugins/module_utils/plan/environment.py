@@ -6,20 +6,12 @@
 from __future__ import annotations
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue.ollama import reached
-from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.facts import Gpu, Machine
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.facts import Machine, rocr_order
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.policy import PlanError, Policy
 
 # The plan's own levers: on these a rung's value wins, on all others the inventory's does.
+_NOTHING = "-1"  # a mask that hides every GPU
 _LEVERS = ("OLLAMA_VULKAN", "OLLAMA_IGPU_ENABLE", "HSA_OVERRIDE_GFX_VERSION")
-
-
-def rocr_order(machine: Machine) -> list:
-    """AMD GPUs as ROCm counts them: in the order of their KFD nodes; by position where no node is known."""
-    amd = [gpu for gpu in machine.gpus if gpu.vendor == "amd"]
-    with_node = [gpu for gpu in amd if gpu.kfd_node is not None]
-    if with_node:
-        return sorted(with_node, key=lambda gpu: gpu.kfd_node or 0)
-    return [] if machine.kfd_present is False else amd
 
 
 def _igpu(used: list, machine: Machine, backend: str, engine: dict) -> dict:
@@ -90,7 +82,8 @@ def merge(rung: dict, policy: Policy) -> dict:
     inventory = {
         name: value
         for name, value in policy.environment.items()
-        if not (name in _LEVERS and name in rung) and name != "HSA_OVERRIDE_GFX_VERSION"
+        if name not in rung or (name not in _LEVERS and rung[name] != _NOTHING)
+        if name != "HSA_OVERRIDE_GFX_VERSION"
     }
     if "ROCR_VISIBLE_DEVICES" in rung and "HIP_VISIBLE_DEVICES" in inventory:
         raise PlanError(
@@ -99,11 +92,6 @@ def merge(rung: dict, policy: Policy) -> dict:
             "Remove it, or set ROCR_VISIBLE_DEVICES instead."
         )
     return dict(sorted({**rung, **inventory}.items()))
-
-
-def admits_by_itself(gpu: Gpu, engine: dict) -> bool:
-    """Would a plain `ollama serve` use this integrated GPU?"""
-    return engine["igpu"] != "dropped" or gpu.gfx in engine["igpu_admitted"]
 
 
 def vulkan_counts_igpu(machine: Machine, engine: dict, version: str) -> bool:

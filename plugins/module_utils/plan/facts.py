@@ -147,3 +147,12 @@ def read_facts(facts: dict, extra: dict) -> Machine:
         gpus_known=isinstance(raw_gpus, list),
         gpus=tuple(_gpu(position, raw, extra) for position, raw in enumerate(gpus)),
     )
+
+
+def rocr_order(machine: Machine) -> list:
+    """AMD GPUs as ROCm counts them: in the order of their KFD nodes; by position where no node is known."""
+    amd = [gpu for gpu in machine.gpus if gpu.vendor == "amd"]
+    with_node = [gpu for gpu in amd if gpu.kfd_node is not None]
+    if with_node:
+        return sorted(with_node, key=lambda gpu: gpu.kfd_node or 0)
+    return [] if machine.kfd_present is False else amd

@@ -28,7 +28,7 @@ def gib(size: int) -> str:
 
 
 def parameters_on(cmdline: str) -> dict:
-    """The kernel's command line by name; dashes and underscores are the same to the kernel, the last value counts."""
+    """The kernel's command line by name: dashes are underscores to the kernel, and the last value counts."""
     pairs = (word.partition("=") for word in cmdline.split())
     return {name.replace("-", "_"): value for name, _equals, value in pairs}
 
@@ -40,8 +40,8 @@ def wanted_gtt(gpu: Gpu, machine: Machine, policy: Policy) -> int:
     if policy.unified_memory_bytes is not None:
         if policy.unified_memory_bytes > machine.memory_bytes:
             raise PlanError(
-                f"unified_memory_bytes is {policy.unified_memory_bytes} ({gib(policy.unified_memory_bytes)}), more than "
-                f"the {gib(machine.memory_bytes)} of RAM. Allowed: up to {machine.memory_bytes * 9 // 10} "
+                f"unified_memory_bytes is {policy.unified_memory_bytes} ({gib(policy.unified_memory_bytes)}), more "
+                f"than the {gib(machine.memory_bytes)} of RAM. Allowed: up to {machine.memory_bytes * 9 // 10} "
                 "(nine tenths). Leave it out, and the plan computes it."
             )
         return policy.unified_memory_bytes

@@ -87,8 +87,14 @@ def _about_gpu(notes: Notes, candidate, machine: Machine) -> None:
                 "On the host outside: --device /dev/kfd --device /dev/dri --group-add "
                 "$(stat -c %g /dev/dri/renderD128); with SELinux: setsebool container_use_devices=1",
             )
+    elif hidden and "vulkan" in gpu.hidden_from:
+        notes.warn(
+            "gpu_unusable",
+            f"{gpu.name} cannot be used as it stands. {hidden}.",
+            "Load its driver (modprobe amdgpu, and read dmesg); a new card needs a newer kernel and linux-firmware.",
+        )
     elif hidden:
-        notes.warn("gpu_hidden_from_rocm", f"{gpu.name} is hidden from ROCm: {hidden}.", "Vulkan does not need it.")
+        notes.warn("gpu_hidden_from_rocm", f"ROCm cannot see {gpu.name}. {hidden}.", "Vulkan does without ROCm's node.")
     if gpu.driver == "radeon":
         notes.warn(
             "radeon_driver",
@@ -150,6 +156,17 @@ def _about_platform(notes: Notes, machine: Machine, rungs: list) -> None:
         )
 
 
+def _about_masks(notes: Notes, rungs: list, machine: Machine, policy: Policy) -> None:
+    amd = [gpu for gpu in machine.gpus if gpu.vendor == "amd"]
+    mask = rungs[0]["environment"].get("ROCR_VISIBLE_DEVICES", "-1")
+    if mask != "-1" and "ROCR_VISIBLE_DEVICES" not in policy.environment and all(gpu.kfd_node is None for gpu in amd):
+        notes.warn(
+            "rocr_order_guessed",
+            f"ROCR_VISIBLE_DEVICES={mask} counts the AMD GPUs by PCI address, because their KFD nodes are not known.",
+            "If the proof finds another GPU in use, set ROCR_VISIBLE_DEVICES in the inventory.",
+        )
+
+
 def _about_memory(notes: Notes, gpus: list, memory: dict, policy: Policy) -> None:
     context = memory["default_context_length"]
     if context and context > 32768 and "OLLAMA_CONTEXT_LENGTH" not in policy.environment:
@@ -191,7 +208,7 @@ def _about_environment(notes: Notes, policy: Policy, machine: Machine) -> None:
         notes.warn("override_unused", "HSA_OVERRIDE_GFX_VERSION is set for a host without an AMD GPU.", "Remove it.")
 
 
-def _about_installation(notes: Notes, policy: Policy, engine: dict) -> None:
+def _about_installation(notes: Notes, policy: Policy, engine: dict, rungs: list) -> None:
     found, unit = policy.installation, mapping(policy.installation.get("unit"))
     _normalised, problems = check_environment(mapping(unit.get("environment")), engine.get("version", "0.32.15"))
     for item in problems:
@@ -199,6 +216,13 @@ def _about_installation(notes: Notes, policy: Policy, engine: dict) -> None:
             f"installed_{item['code']}",
             f"The service that is there sets {item['name']}={item['value']}. {item['message']}",
             item["remedy"],
+        )
+    override = mapping(unit.get("environment")).get("HSA_OVERRIDE_GFX_VERSION")
+    if override and override != rungs[0]["environment"].get("HSA_OVERRIDE_GFX_VERSION"):
+        notes.warn(
+            "installed_override",
+            f"The service that is there sets HSA_OVERRIDE_GFX_VERSION={override}, which this host's GPU does not want.",
+            "Nothing to do: the plan's drop-in takes it out of force. Remove it from your own files.",
         )
     owner = unit.get("owner")
     if owner in ("installer", "distribution", "foreign") and not found.get("current"):
@@ -228,13 +252,12 @@ def _about_installation(notes: Notes, policy: Policy, engine: dict) -> None:
         )
 
 
-def make_notes(
-    candidates: list, rungs: list, memory: dict, machine: Machine, engine: dict, policy: Policy, rules: list
-) -> Notes:
+def make_notes(candidates: list, rungs: list, memory: dict, machine: Machine, engine: dict, policy: Policy) -> Notes:
     notes = Notes()
     used = [one.gpu for one in candidates if one.gpu.index in rungs[0]["devices"]]
+    unusable = [one.gpu for one in candidates if not one.usable and not one.masked]
     _about_platform(notes, machine, rungs)
-    for rule in rules or host_rules(used, machine, engine, rungs[0]["backend"]):
+    for rule in host_rules(used + unusable, machine, engine, rungs[0]["backend"]):
         notes.warn(rule["code"], rule["message"], rule["remedy"], source=rule["source"])
         if rule.get("step"):
             notes.step(rule["code"], "Replace the GPU's firmware.", rule["message"], rule["remedy"])
@@ -245,5 +268,6 @@ def make_notes(
     _about_engine(notes, engine, rungs, machine)
     _about_memory(notes, used, memory, policy)
     _about_environment(notes, policy, machine)
-    _about_installation(notes, policy, engine)
+    _about_masks(notes, rungs, machine, policy)
+    _about_installation(notes, policy, engine, rungs)
     return notes

@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue import ollama
 from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue.ollama_environment import check_environment
+from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue.schema import check_additions
 
 ENGINES = ("ollama", "llama_server")
 BACKENDS = ("rocm", "vulkan", "cuda", "cpu")
@@ -100,6 +101,10 @@ def read_policy(policy: Any) -> Policy:
     if not isinstance(accept, (list, tuple)):
         raise PlanError(f"accept is {accept!r}. It must be a list out of {', '.join(BACKENDS)}, such as [cpu].")
     environment, problems = _environment(engine, raw.get("environment"), version)
+    additions = _dict("catalogue", raw.get("catalogue"))
+    wrong = check_additions(additions, "catalogue")
+    if wrong:
+        raise PlanError("\n".join(wrong))
     wanted = raw.get("unified_memory_bytes")
     if wanted is not None and (not isinstance(wanted, int) or isinstance(wanted, bool) or wanted <= 0):
         raise PlanError(f"unified_memory_bytes is {wanted!r}. Write a number of bytes, or leave it out.")
@@ -110,7 +115,7 @@ def read_policy(policy: Any) -> Policy:
         accept=tuple(_choice("accept", backend, BACKENDS) for backend in accept),
         environment=environment,
         problems=problems,
-        catalogue=_dict("catalogue", raw.get("catalogue")),
+        catalogue=additions,
         proven=_dict("proven", raw.get("proven")),
         installation=_dict("installation", raw.get("installation")),
         unified_memory_bytes=wanted,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils import catalogue
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.devices import Candidate
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.engine import advice, override_target, rocm_refusal
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.environment import merge, rung_environment
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.facts import Machine
@@ -207,12 +208,23 @@ def _remembered_first(ladder: Ladder, rungs: list) -> list:
     return rungs
 
 
+def _refuse_what_guides_say(ladder: Ladder, one: Candidate) -> None:
+    """ROCm as it is, and the overrides that are passed around for this silicon and harm it."""
+    if one.rocm:
+        ladder.refuse("rocm", rocm_refusal(one.gpu, ladder.engine, ladder.policy.catalogue), [one.gpu.index])
+    bad = catalogue.arch(one.gpu.gfx, ladder.policy.catalogue).get("override", {}).get("bad", {})
+    for value, reason in bad.items():
+        ladder.refuse(f"HSA_OVERRIDE_GFX_VERSION={value}", f"on {one.gpu.gfx}: {reason}", [one.gpu.index])
+
+
 def build_ladder(candidates: list, machine: Machine, engine: dict, policy: Policy, avoid_rocm: bool) -> tuple:
     """(rungs in order, what was refused)"""
     ladder = Ladder(machine, engine, policy)
     for one in candidates:
         for backend, reason in one.refusals.items():
             ladder.refuse(backend, reason, [one.gpu.index])
+        if one.gpu.vendor == "amd" and one.rocm != "native" and one.gpu.gfx and not one.masked:
+            _refuse_what_guides_say(ladder, one)
     rungs = _preferred(ladder, [one for one in candidates if not one.masked], avoid_rocm)
     cpu = ladder.rung("cpu", [], _cpu_reason(machine, candidates, rungs))
     if policy.forced:
