@@ -80,10 +80,12 @@ def prove(
     reasons = judged["reasons"] + [f"{failure['code']}: {failure['line']}" for failure in failures]
     if run.error and not failures and whole:
         reasons.append(f"the log ends with: {whole[-1].strip()}")
+    # Advice from the logs knows more than the verdict's own.
+    remedies = [item["remedy"] for item in [*faults, *failures] if item.get("remedy")] + judged["remedies"]
     return {
         **judged,
         "reasons": reasons,
-        "remedies": list(dict.fromkeys(item["remedy"] for item in [*faults, *failures] if item.get("remedy"))),
+        "remedies": list(dict.fromkeys(remedies)),
         "evidence": evidence,
         "faults": seen,
         "engine_version": run.version,

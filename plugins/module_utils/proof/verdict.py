@@ -112,38 +112,52 @@ def _kernel_place(kernel: Evidence) -> str | None:
     return "gpu" if kernel["moved"] else "cpu"
 
 
+# What to do where the engine's log and the kernel's give no better advice.
+REMEDIES = {
+    "conflict": "Restart the service and prove again. If it stays so, the engine's binary and libraries may not fit each "
+    "other: install the same release anew, or set inference_backend to another one.",
+    "fallback": "GPUs are looked for once at each start, and one that came up later is not seen: restart the service. If "
+    "the model is on the CPU again, the engine's debug log (ollama_debug: 1) says why the GPU is left out.",
+    "silent": "Run the proof as root, so that the journal can be read.",
+    "part": "Prove with a smaller model, or free the GPU's memory: other programs and loaded models use it too.",
+}
+
+
 def judge(expect: str, accept: list[str], evidence: Evidence, faults: list[Evidence]) -> Evidence:
-    """verdict, backend, reasons and contradictions. Evidence that is missing never counts as proof."""
+    """verdict, backend, reasons, remedies and contradictions. Evidence that is missing never counts as proof."""
     log, kernel = evidence["log"], evidence["kernel"]
-    conflicts = contradictions(evidence)
-    places = {_log_place(log), _api_place(evidence["api"]), _kernel_place(kernel)} - {None}
+    # A run that broke off says nothing about where the rest of it would have been.
+    conflicts = [] if evidence.get("error") else contradictions(evidence)
     # The log alone names the backend; the kernel says only that a GPU worked.
     backend = log.get("backend") or "unknown"
     if _log_place(log) == "cpu":
         backend = "cpu"
 
-    def verdict(name: str, *reasons: str) -> Evidence:
-        return {"verdict": name, "backend": backend, "reasons": list(reasons), "contradictions": conflicts}
+    def verdict(name: str, remedy: str, *reasons: str) -> Evidence:
+        return {
+            "verdict": name,
+            "backend": backend,
+            "reasons": list(reasons),
+            "remedies": [REMEDIES[remedy]] if remedy else [],
+            "contradictions": conflicts,
+        }
 
     if evidence.get("error"):
-        return verdict("failed", evidence["error"])
+        return verdict("failed", "", evidence["error"])
     if faults:
-        return verdict(
-            "failed", *[f"the kernel reported {fault['code']} meanwhile: {fault['line']}" for fault in faults]
-        )
+        return verdict("failed", "", *[f"the kernel reported {fault['code']}: {fault['line']}" for fault in faults])
     if conflicts:
-        return verdict("failed", *conflicts)
-    if _log_place(log) is None and _kernel_place(kernel) is None:
-        return verdict("failed", "nobody but the API says where the model ran: the log and the kernel are silent")
+        return verdict("failed", "conflict", *conflicts)
     if _log_place(log) is None:
-        if places == {"gpu"}:
-            return verdict("degraded", "a GPU worked, but the log does not say through which backend")
-        return verdict("failed", "the log does not say where the model ran, and no GPU worked")
+        if _kernel_place(kernel) == "gpu":
+            return verdict("degraded", "silent", "a GPU worked, but the log does not say through which backend")
+        return verdict("failed", "silent", "the log does not say where the model ran, and no GPU was seen working")
     if backend != expect:
         kept = backend in GPU_BACKENDS or backend in accept
-        return verdict("degraded" if kept else "failed", f"the model ran on {backend}, not on {expect}")
+        remedy = "fallback" if backend == "cpu" else ""
+        return verdict("degraded" if kept else "failed", remedy, f"the model ran on {backend}, not on {expect}")
     shortfalls = _shortfalls(evidence)
-    return verdict("degraded", *shortfalls) if shortfalls else verdict("proven", *_agreement(evidence))
+    return verdict("degraded", "part", *shortfalls) if shortfalls else verdict("proven", "", *_agreement(evidence))
 
 
 def _shortfalls(evidence: Evidence) -> list[str]:

@@ -68,10 +68,10 @@ VERDICTS: list[tuple[str, str, dict[str, Any], str, str, str]] = [
     ("zero layers", "rocm", changed(GPU, log={"offloaded": [0, 29]}), "failed", "cpu", "0 of 29"),
     ("GPU works for CPU", "cpu", changed(CPU, kernel={"moved": True}), "failed", "cpu", "but the kernel"),
     ("API alone", "rocm", changed(GPU, log={"backend": None, "offloaded": None}, kernel={"moved": None}),
-     "failed", "unknown", "nobody but the API"),
+     "failed", "unknown", "does not say where"),
     ("no log", "rocm", changed(GPU, log={"backend": None, "offloaded": None}), "degraded", "unknown", "does not say"),
     ("no log, idle", "cpu", changed(CPU, log={"backend": ""}, kernel={"moved": False}), "failed", "unknown", "no GPU"),
-    ("nothing at all", "cpu", {"log": {}, "api": {}, "kernel": {}, "speed": {}}, "failed", "unknown", "nobody"),
+    ("nothing at all", "cpu", {"log": {}, "api": {}, "kernel": {}, "speed": {}}, "failed", "unknown", "the log"),
 ]  # fmt: skip
 
 
@@ -84,16 +84,23 @@ def test_verdict(expect, evidence, verdict, backend, words):
     judged = judge(expect, [], evidence, [])
     assert (judged["verdict"], judged["backend"]) == (verdict, backend)
     assert words in judged["reasons"][0]
+    # A crash is explained by its log lines, and another GPU backend needs no advice.
+    needs_advice = verdict != "proven" and not evidence.get("error") and backend in (expect, "cpu", "unknown")
+    assert bool(judged["remedies"]) == (needs_advice or bool(judged["contradictions"]))
 
 
 def test_an_accepted_backend_is_degraded_not_failed():
     assert judge("rocm", ["cpu"], CPU, [])["verdict"] == "degraded"
 
 
+def test_a_run_that_broke_off_contradicts_nobody():
+    assert judge("rocm", [], changed(GPU, kernel={"moved": False}, error="crash"), [])["contradictions"] == []
+
+
 def test_a_kernel_fault_outweighs_everything():
     judged = judge("rocm", [], GPU, [{"code": "ring_timeout", "line": "ring gfx_0.0.0 timeout"}])
     assert judged["verdict"] == "failed"
-    assert judged["reasons"] == ["the kernel reported ring_timeout meanwhile: ring gfx_0.0.0 timeout"]
+    assert judged["reasons"] == ["the kernel reported ring_timeout: ring gfx_0.0.0 timeout"]
 
 
 @pytest.mark.parametrize(
