@@ -21,7 +21,7 @@ help: ## show this list
 
 .PHONY: setup
 setup: .venv/ready ## make .venv with all development tools (every other target does this first)
-.venv/ready: pyproject.toml $(wildcard constraints/*.txt) tools/setup tools/find_python tools/bundled_collections.py
+.venv/ready: pyproject.toml $(wildcard constraints/py3.1*.txt) constraints/collections.txt tools/setup tools/find_python tools/bundled_collections.py
 	@tools/setup
 
 .PHONY: demo
@@ -54,8 +54,9 @@ unit: setup ## the unit tests, with branch coverage: seconds
 	pytest -q --cov --cov-report=term
 
 .PHONY: sanity
-sanity: setup ## ansible-test sanity on the collection as users get it, on Python 3.9 and the newest
+sanity: setup ## ansible-test sanity on the collection as users get it, and target code on Python 3.9
 	tools/sanity
+	tools/unit_target
 
 .PHONY: importer
 importer: setup ## build the collection and pass it through Galaxy's own importer
