@@ -17,8 +17,9 @@ def gpu_facts(root: str = "/", extra: dict[str, Any] | None = None) -> dict[str,
     sysroot = Sysroot(root)
     memory_bytes = host.memory_bytes(sysroot)
     nodes = host.device_nodes(sysroot)
-    gpus = read_gpus(sysroot, extra or {}, memory_bytes)
-    nvidia.complete(sysroot, gpus)
+    answer = nvidia.ask_nvidia_smi(sysroot)
+    gpus = read_gpus(sysroot, extra or {}, memory_bytes, nvidia.wsl_cards(sysroot, answer))
+    nvidia.complete(sysroot, gpus, answer)
     facts = {
         "platform": host.platform(sysroot),
         "distribution": host.distribution(sysroot),

@@ -21,9 +21,11 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.pci imp
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot, to_int
 
 
-def read_gpus(sysroot: Sysroot, extra: dict[str, Any], memory_bytes: int | None) -> list[dict[str, Any]]:
+def read_gpus(
+    sysroot: Sysroot, extra: dict[str, Any], memory_bytes: int | None, more: list[PciGpu]
+) -> list[dict[str, Any]]:
     """One entry per device that a runtime enumerates, a card or each partition of one, by PCI address."""
-    cards = find_gpus(sysroot)
+    cards = find_gpus(sysroot) + more
     gpus = [_describe(sysroot, extra, memory_bytes, card, node) for card, node in _pair(cards, read_nodes(sysroot))]
     gpus.sort(key=lambda g: (g["pci_address"] is None, g["pci_address"] or "", g["partition"] or 0, g["kfd_node"] or 0))
     return [{"index": index, **gpu} for index, gpu in enumerate(gpus)]

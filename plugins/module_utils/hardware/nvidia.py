@@ -9,12 +9,21 @@ import os
 import re
 import shutil
 import subprocess
-from typing import Any
+from typing import Any, NamedTuple
 
+from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.pci import PciGpu
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
 
 WSL_NVIDIA_SMI = "/usr/lib/wsl/lib/nvidia-smi"
 QUERY = ["--query-gpu=pci.bus_id,memory.total,name", "--format=csv,noheader,nounits"]
+
+
+class SmiLine(NamedTuple):
+    """One GPU of nvidia-smi's answer."""
+
+    address: str
+    memory_bytes: int | None
+    name: str
 
 
 def driver_version(sysroot: Sysroot) -> str | None:
@@ -25,13 +34,17 @@ def driver_version(sysroot: Sysroot) -> str | None:
     return match[1] if match else sysroot.read("sys/module/nvidia/version")
 
 
-def complete(sysroot: Sysroot, gpus: list[dict[str, Any]]) -> None:
-    """Adds the product and, where nvidia-smi can be asked, the memory of NVIDIA GPUs."""
-    mine = [gpu for gpu in gpus if gpu["vendor"] == "nvidia"]
-    if not mine:
-        return
-    memory = {address: (name, size) for address, size, name in _nvidia_smi(sysroot)}
-    for gpu in mine:
+def wsl_cards(sysroot: Sysroot, answer: list[SmiLine]) -> list[PciGpu]:
+    """In WSL2 Windows keeps the PCI device: nvidia-smi is all that shows the card."""
+    if not sysroot.exists("dev/dxg"):
+        return []
+    return [PciGpu("", address, "10de", None, None, None, None) for address, _size, _name in answer]
+
+
+def complete(sysroot: Sysroot, gpus: list[dict[str, Any]], answer: list[SmiLine]) -> None:
+    """Adds the product and, where nvidia-smi answered, the memory of NVIDIA GPUs."""
+    memory = {address: (name, size) for address, size, name in answer}
+    for gpu in (gpu for gpu in gpus if gpu["vendor"] == "nvidia"):
         name, size = memory.get(gpu["pci_address"], (None, None))
         text = sysroot.read(f"proc/driver/nvidia/gpus/{gpu['pci_address']}/information")
         model = re.search(r"^Model:\s*(\S.*)$", text or "", re.MULTILINE)
@@ -40,10 +53,13 @@ def complete(sysroot: Sysroot, gpus: list[dict[str, Any]]) -> None:
         gpu["usable_by_backend"] = {"rocm": None, "vulkan": size, "cuda": size}
 
 
-def _nvidia_smi(sysroot: Sysroot) -> list[tuple[str, int | None, str]]:
-    """The only program this collection of facts ever runs: NVIDIA shows the memory size nowhere in a file."""
-    program = shutil.which("nvidia-smi") or (WSL_NVIDIA_SMI if os.access(WSL_NVIDIA_SMI, os.X_OK) else None)
-    if os.path.realpath(sysroot.root) != "/" or not program:
+def ask_nvidia_smi(sysroot: Sysroot) -> list[SmiLine]:
+    """The only program that is ever run for facts: NVIDIA shows the memory size nowhere in a file."""
+    if os.path.realpath(sysroot.root) != "/":
+        return []
+    in_wsl = os.access(WSL_NVIDIA_SMI, os.X_OK)
+    program = WSL_NVIDIA_SMI if in_wsl else shutil.which("nvidia-smi")
+    if not program or not (in_wsl or sysroot.exists("proc/driver/nvidia/version")):
         return []
     try:
         result = subprocess.run([program, *QUERY], capture_output=True, text=True, timeout=5, check=True)
@@ -53,11 +69,11 @@ def _nvidia_smi(sysroot: Sysroot) -> list[tuple[str, int | None, str]]:
     return parse_nvidia_smi(result.stdout)
 
 
-def parse_nvidia_smi(text: str) -> list[tuple[str, int | None, str]]:
+def parse_nvidia_smi(text: str) -> list[SmiLine]:
     """Lines of `00000000:01:00.0, 8192, NVIDIA GeForce RTX 3070`: (address, bytes, name). MiB become bytes."""
     lines = [[field.strip() for field in line.split(",", 2)] for line in text.splitlines() if line.count(",") >= 2]
     return [
         # Eight digits of PCI domain, where sysfs has four.
-        (address.lower()[-12:], int(size) * 1024**2 if re.fullmatch("[0-9]{1,9}", size) else None, name)
+        SmiLine(address.lower()[-12:], int(size) * 1024**2 if re.fullmatch("[0-9]{1,9}", size) else None, name)
         for address, size, name in lines
     ]

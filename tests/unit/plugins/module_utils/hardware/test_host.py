@@ -16,6 +16,7 @@ import pytest
 from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware import hidden, host, nvidia
 from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.counters import read_counters, uevent_value
 from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.facts import gpu_facts
+from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.gpus import read_gpus
 from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.kfd import parse_properties
 from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.names import from_amdgpu_ids, from_pci_ids
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot, to_int
@@ -219,36 +220,52 @@ def test_nvidia_memory_is_unknown_without_nvidia_smi(tmp_path: Path) -> None:
     assert (gpu["product"], gpu["vram_bytes"], gpu["usable_bytes"]) == ("NVIDIA GeForce RTX 3070", None, None)
 
 
-def test_nvidia_memory_of_nvidia_smi(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = subprocess.CompletedProcess([], 0, "00000000:01:00.0, 8192, NVIDIA GeForce RTX 3070\n", "")
+@pytest.fixture
+def as_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sysroot:
+    """A tree that takes itself for the machine, on which nvidia-smi may be asked."""
+    monkeypatch.setattr(nvidia.os.path, "realpath", lambda path: "/")
     monkeypatch.setattr(nvidia.shutil, "which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(nvidia.subprocess, "run", lambda *args, **kwargs: answer)
-    gpu: dict[str, Any] = {"vendor": "nvidia", "pci_address": "0000:01:00.0", "product": None}
-    nvidia.complete(Sysroot("/"), [gpu])
-    assert (gpu["vram_bytes"], gpu["usable_by_backend"]["cuda"], gpu["product"]) == (
-        8 * GIB,
-        8 * GIB,
-        "NVIDIA GeForce RTX 3070",
-    )
+    return Sysroot(write(tmp_path, {**RTX_3070, "proc/driver/nvidia/version": "x"}))
 
 
-def test_nvidia_smi_that_hangs_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nvidia_memory_of_nvidia_smi(as_this_machine: Sysroot, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = "00000000:01:00.0, 8192, NVIDIA GeForce RTX 3070\n00000000:02:00.0, [N/A], Other\n"
+    monkeypatch.setattr(nvidia.subprocess, "run", lambda *args, **kwargs: subprocess.CompletedProcess([], 0, lines, ""))
+    gpus: list[dict[str, Any]] = [
+        {"vendor": "nvidia", "pci_address": f"0000:0{n}:00.0", "product": None} for n in (1, 2, 3)
+    ]
+    nvidia.complete(as_this_machine, gpus, nvidia.ask_nvidia_smi(as_this_machine))
+    assert [(g["usable_by_backend"]["cuda"], g["vram_bytes"], g["product"]) for g in gpus] == [
+        (8 * GIB, 8 * GIB, "NVIDIA GeForce RTX 3070"),
+        (None, None, "Other"),
+        (None, None, None),
+    ]
+
+
+def test_nvidia_smi_that_hangs_is_a_warning(as_this_machine: Sysroot, monkeypatch: pytest.MonkeyPatch) -> None:
     def hang(*args: Any, **kwargs: Any) -> None:
         raise subprocess.TimeoutExpired("nvidia-smi", 5)
 
-    monkeypatch.setattr(nvidia.shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(nvidia.subprocess, "run", hang)
-    sysroot = Sysroot("/")
-    gpu: dict[str, Any] = {"vendor": "nvidia", "pci_address": "0000:01:00.0", "product": None}
-    nvidia.complete(sysroot, [gpu])
-    assert gpu["vram_bytes"] is None
-    assert "nvidia-smi" in sysroot.warnings[0]
+    assert nvidia.ask_nvidia_smi(as_this_machine) == []
+    assert "nvidia-smi gave no answer" in as_this_machine.warnings[0]
+
+
+def test_nvidia_in_wsl_is_what_nvidia_smi_shows(tmp_path: Path) -> None:
+    sysroot = Sysroot(write(tmp_path, {"dev/dxg": ""}))
+    answer = nvidia.parse_nvidia_smi("00000000:01:00.0, 24564, NVIDIA GeForce RTX 4090\n")
+    gpus = read_gpus(sysroot, {}, None, nvidia.wsl_cards(sysroot, answer))
+    nvidia.complete(sysroot, gpus, answer)
+    assert [(g["vendor"], g["product"], g["usable_bytes"]) for g in gpus] == [
+        ("nvidia", "NVIDIA GeForce RTX 4090", 24564 * 1024**2)
+    ]
+    assert nvidia.wsl_cards(Sysroot(str(tmp_path / "other")), answer) == []
 
 
 def test_no_program_runs_for_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nvidia.subprocess, "run", lambda *args, **kwargs: pytest.fail("ran a program"))
     monkeypatch.setattr(nvidia.shutil, "which", lambda name: f"/usr/bin/{name}")
-    gpu_facts(write(tmp_path, RTX_3070))
+    gpu_facts(write(tmp_path, {**RTX_3070, "proc/driver/nvidia/version": "x"}))
 
 
 def test_linux_firmware_of_debian_and_arch(tmp_path: Path) -> None:
