@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.logs import runner
-from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.records import Record, joined, parse
+from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.records import Needles, Record, joined, parse
 from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.signatures import Form, Signatures
 from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.start import (
     BACKENDS,
@@ -52,6 +52,10 @@ _NEEDLES = (
     "compute graph",
 )
 
+# Of these, those that may begin a new start.
+_OPENERS = frozenset({"server config", "total blobs", "Listening on", *runner.BUILD_NEEDLES})
+_WAITING = 20_000
+
 _LISTENING = re.compile(r"^Listening on \S+ \(version ([^\s)]+)\)")
 _AMDGPU_MEMORY = re.compile(r"^\[(\d{1,3})\] amdgpu totalMemory (\d{1,9})M")
 _AMDGPU_VERSIONS = re.compile(r"^detected amdgpu versions \[([^\]]*)\]")
@@ -60,7 +64,7 @@ _AMDGPU_VERSIONS = re.compile(r"^detected amdgpu versions \[([^\]]*)\]")
 class _Reader:
     def __init__(self, signatures: list[dict[str, Any]]) -> None:
         self.signatures = Signatures(signatures, "engine")
-        self.needles = tuple(sorted({*_NEEDLES, *runner.NEEDLES, *self.signatures.needles}))
+        self.needles = Needles([*_NEEDLES, *runner.NEEDLES, *self.signatures.by_needle])
         self.start = Start()
         self.starts = 0
         self.is_ollama = False
@@ -68,11 +72,37 @@ class _Reader:
 
     # --- reading ---
 
-    def interesting(self, line: str) -> bool:
-        """Whether a line can tell anything."""
-        return any(map(line.__contains__, self.needles))
+    def read(self, lines: Iterable[str]) -> None:
+        """Read a log to its end.
 
-    def feed(self, record: Record) -> None:
+        Lines wait until it is known that no later start makes them void.
+        """
+        output_needles = self.signatures.output_needles
+        waiting: list[tuple[str, list[str]]] = []
+        for line in joined(self.needles.batches(lines), lambda text: any(map(text.__contains__, output_needles))):
+            found = self.needles.found(line)
+            if not found:
+                continue
+            if not _OPENERS.isdisjoint(found):
+                starts = self.starts
+                if not self.is_ollama:
+                    self._take(waiting)
+                self._take([(line, found)])
+                if self.starts > starts:
+                    waiting.clear()
+            else:
+                waiting.append((line, found))
+                if len(waiting) >= _WAITING:
+                    self._take(waiting)
+        self._take(waiting)
+
+    def _take(self, waiting: list[tuple[str, list[str]]]) -> None:
+        for line, found in waiting:
+            for record in parse(line):
+                self._feed(record, found)
+        waiting.clear()
+
+    def _feed(self, record: Record, found: list[str]) -> None:
         """Take one record in."""
         if record.message is None:
             self._output(record.text)
@@ -80,7 +110,7 @@ class _Reader:
             if not self.is_ollama:  # llama-server's lines before it were those of Ollama's runner
                 self.is_ollama, self.starts, self.start.version = True, 0, None
             self._structured(record.message, record.attributes or {}, record.text)
-        for form in self.signatures.matching(record):
+        for form in self.signatures.matching(record, found):
             if form.scope == "discovery" and (self.start.computes or self.start.cpu_only):
                 continue  # a look at the GPUs in mid-life, not the one that decides
             self._fail(form.code, record.text, form, _library_of(record))
@@ -274,9 +304,5 @@ def _library_of(record: Record) -> str | None:
 def read_engine_log(lines: Iterable[str], signatures: list[dict[str, Any]]) -> dict[str, Any]:
     """The engine_log of design section 4 from the lines of a log, in one pass and without keeping them."""
     reader = _Reader(signatures)
-    output_needles = reader.signatures.output_needles
-    for line in joined(lines, lambda text: any(map(text.__contains__, output_needles))):
-        if reader.interesting(line):
-            for record in parse(line):
-                reader.feed(record)
+    reader.read(lines)
     return reader.result()

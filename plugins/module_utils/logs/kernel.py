@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.records import Record, clean
+from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.records import Needles, Record
 from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.signatures import Signatures
 
 _PCI_ADDRESS = re.compile(r"\b[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]\b")
@@ -33,19 +33,20 @@ def _together(ours: set[str | None], others: set[str | None]) -> bool:
 def read_kernel_log(lines: Iterable[str], signatures: list[dict[str, Any]]) -> dict[str, Any]:
     """The kernel_log of design section 4: one fault per code, with its first line and how often it came."""
     rules = Signatures(signatures, "kernel")
-    needles = tuple(sorted({*rules.needles, *(part for form in rules.forms for part in form.requires)}))
+    needles = Needles([*rules.by_needle, *(part for form in rules.forms for part in form.requires)])
     faults: dict[str, dict[str, Any]] = {}
     certain: set[str] = set()
     devices: dict[str, set[str | None]] = {}
     required: dict[str, set[str | None]] = {part: set() for form in rules.forms for part in form.requires}
-    for line in lines:
-        if not any(map(line.__contains__, needles)):
+    for line in needles.batches(lines):
+        found = needles.found(line)
+        if not found:
             continue
-        text = clean(line).strip()
+        text = line.strip()
         for part, addresses in required.items():
             if part in text:
                 addresses.add(_address(text))
-        for form in rules.matching(Record(text)):
+        for form in rules.matching(Record(text), found):
             known = rules.known[form.code]
             fault = faults.setdefault(
                 form.code,

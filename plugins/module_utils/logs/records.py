@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -57,13 +58,51 @@ def read_text_lines(path: str) -> Iterator[str]:
         yield from iter(lambda: text.readline(MAX_LINE), "")
 
 
+class Needles:
+    """Texts one of which every line that matters has in it.
+
+    Looking for a hundred texts in each line of a long log would take most of the time. So whole batches of lines are
+    searched first, and their lines only for what the batch has. The beginning of a log, which is all of it mostly, is
+    searched for everything: a text that a line break tears apart shows only when the lines are joined again.
+    """
+
+    _BATCH = 512
+    _SEARCHED_WHOLE = 1 << 22
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self.texts = tuple(sorted(set(texts)))
+        self._active = self.texts
+
+    def batches(self, lines: Iterable[str]) -> Iterator[str]:
+        """The lines without those batches that hold nothing."""
+        iterator, before, seen = iter(lines), self.texts, 0
+        while True:
+            batch = list(itertools.islice(iterator, self._BATCH))
+            if not batch:
+                return
+            text = "\n".join(batch)
+            if "\x1b" in text or "\0" in text or "#033[" in text:
+                batch = [clean(line) for line in batch]
+                text = "\n".join(batch)
+            here = self.texts
+            if seen > self._SEARCHED_WHOLE:
+                here = tuple(needle for needle in self.texts if needle in text)
+            seen += len(text)
+            self._active = tuple({*before, *here})  # the last line of the batch before may still be held back
+            before = here
+            if self._active:
+                yield from batch
+
+    def found(self, line: str) -> list[str]:
+        """Those of the texts that are in the line."""
+        return [needle for needle in self._active if needle in line]
+
+
 def clean(text: str) -> str:
     """The text without colour codes and control characters."""
     if "\x1b" in text or "#033[" in text or "^[[" in text:
         text = _ANSI.sub("", text)
-    if "\0" in text:
-        text = text.replace("\0", "")
-    return text.replace("\r", "")
+    return text.replace("\0", "").replace("\r", "")
 
 
 def pairs(text: str) -> dict[str, str]:
@@ -95,7 +134,9 @@ def _unpacked(line: str) -> str:
 
 def parse(line: str) -> Iterator[Record]:
     """The records of one joined line."""
-    text = clean(_unpacked(line))
+    text = _unpacked(line)
+    if text is not line:
+        text = clean(text)
     for part in _SPLIT.split(text) if len(text) > 40 else [text]:
         part = part.strip()
         if not part:

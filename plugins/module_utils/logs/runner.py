@@ -10,6 +10,7 @@ import re
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.start import Start, backend_name
 
+BUILD_NEEDLES = ("build", "version: ")
 NEEDLES = (
     " layers to GPU",
     "buffer size",
@@ -20,9 +21,8 @@ NEEDLES = (
     "Device ",
     "ggml_vulkan:",
     "MiB free)",
-    "build",
-    "version: ",
     "model loaded",
+    *BUILD_NEEDLES,
 )
 
 _OFFLOADED = re.compile(r"offloaded (\d+)/(\d+) layers to GPU")

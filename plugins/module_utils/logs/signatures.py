@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.records import Record
@@ -63,12 +63,18 @@ class Signatures:
     def __init__(self, signatures: list[dict[str, Any]], log: str) -> None:
         self.known = {entry["code"]: entry for entry in signatures if entry["log"] == log}
         self.forms = [Form(code, form) for code, entry in self.known.items() for form in entry.get("match", ())]
-        self.needles = sorted({part for form in self.forms for part in form.contains})
         self.output_needles = sorted({part for form in self.forms if form.place == "output" for part in form.contains})
-
-    def matching(self, record: Record) -> Iterator[Form]:
-        """The forms that the record matches."""
-        text = record.text
+        self.by_needle: dict[str, list[Form]] = {}
         for form in self.forms:
-            if any(part in text for part in form.contains) and form.matches(record):
-                yield form
+            for part in form.contains:
+                self.by_needle.setdefault(part, []).append(form)
+
+    def matching(self, record: Record, needles: Iterable[str]) -> Iterator[Form]:
+        """The forms that the record matches; needles are those of by_needle that its line has in it."""
+        tried = []
+        for needle in needles:
+            for form in self.by_needle.get(needle, ()):
+                if form not in tried:
+                    tried.append(form)
+                    if form.matches(record):
+                        yield form
