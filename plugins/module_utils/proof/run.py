@@ -78,8 +78,10 @@ def prove(
     # What a proven engine complained about is not what anybody has to act on.
     failures = [] if judged["verdict"] == "proven" else log["failures"]
     reasons = judged["reasons"] + [f"{failure['code']}: {failure['line']}" for failure in failures]
-    if run.error and not failures and whole:
-        reasons.append(f"the log ends with: {whole[-1].strip()}")
+    # systemd's own lines only repeat that it ended.
+    engine_lines = [line.strip() for line in whole or [] if line.strip() and host.unit not in line]
+    if run.error and engine_lines and (run.version is None or not failures):
+        reasons.append(f"the log ends with: {engine_lines[-1]}")
     # Advice from the logs knows more than the verdict's own.
     remedies = [item["remedy"] for item in [*faults, *failures] if item.get("remedy")] + judged["remedies"]
     return {

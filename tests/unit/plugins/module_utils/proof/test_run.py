@@ -257,10 +257,12 @@ def test_no_token_is_a_failure(world, url):
 
 def test_an_engine_that_is_not_there(world):
     world.state = {"ActiveState": "failed", "Result": "exit-code"}
+    world.new_lines = ["panic: no model directory", "ollama.service: Failed with result 'exit-code'."]
     proof = prove_it(world, "http://127.0.0.1:9")
     assert proof["verdict"] == "failed"
     assert proof["reasons"][0] == "ollama.service is failed (exit-code): the engine does not run"
     assert proof["engine_version"] is None
+    assert proof["reasons"][-1] == "the log ends with: panic: no model directory"
 
 
 # (states of the unit, one after the other; words of the error; seconds until it is given up)
