@@ -114,10 +114,10 @@ def _kernel_place(kernel: Evidence) -> str | None:
 
 # What to do where the engine's log and the kernel's give no better advice.
 REMEDIES = {
-    "conflict": "Restart the service and prove again. If it stays so, the engine's binary and libraries may not fit each"
-    " other: install the same release anew, or set inference_backend to another one.",
-    "fallback": "GPUs are looked for once at each start, and one that came up later is not seen: restart the service. If"
-    " the model is on the CPU again, the engine's debug log (ollama_debug: 1) says why the GPU is left out.",
+    "conflict": "Restart the service and prove again. If it stays so, the engine's binary may not fit its"
+    " libraries: install the same release anew, or set inference_backend to another one.",
+    "fallback": "GPUs are looked for once at each start, and one that comes up later is not seen: restart the service."
+    " If the model is on the CPU again, the engine's debug log (ollama_debug: 1) says why the GPU is left out.",
     "silent": "Run the proof as root, so that the journal can be read.",
     "part": "Prove with a smaller model, or free the GPU's memory: other programs and loaded models use it too.",
 }
