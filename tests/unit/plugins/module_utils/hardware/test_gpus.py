@@ -383,6 +383,21 @@ def test_kfd_and_a_card_without_an_address_are_one(tmp_path: Path) -> None:
     assert (gpu["kfd_node"], gpu["pci_address"], gpu["driver"]) == (1, "0000:c4:00.0", None)
 
 
+def test_two_cards_of_one_kind_without_addresses_are_told_apart_by_render_node(tmp_path: Path) -> None:
+    cards = {
+        f"sys/class/drm/card{n}/device/{key}": value
+        for n in (0, 1)
+        for key, value in (
+            ("vendor", "0x1002"),
+            ("device", "0x747e"),
+            ("drm/renderD" + str(128 + n) + "/dev", "x"),
+            ("mem_info_gtt_total", str(n + 1)),
+        )
+    }
+    nodes = {**kfd_node(1, 110001, 0x747E, 0x0300, minor=129), **kfd_node(2, 110001, 0x747E, 0x0400, minor=128)}
+    assert [(g["kfd_node"], g["gtt_bytes"]) for g in gpus(tmp_path, {**cards, **nodes})] == [(1, 2), (2, 1)]
+
+
 OTHERS: list[tuple[str, str, str, str, bool | None]] = [
     ("0000:01:00.0", "10de:2484", "nvidia", "nvidia", False),
     ("0000:00:02.0", "8086:a780", "i915", "intel", True),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import re
@@ -266,6 +267,25 @@ def test_no_program_runs_for_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(nvidia.subprocess, "run", lambda *args, **kwargs: pytest.fail("ran a program"))
     monkeypatch.setattr(nvidia.shutil, "which", lambda name: f"/usr/bin/{name}")
     gpu_facts(write(tmp_path, {**RTX_3070, "proc/driver/nvidia/version": "x"}))
+
+
+def test_the_kernels_ring_buffer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # EPIPE: records that were overwritten in the meantime; the last error is the end.
+    answers: list[Any] = [b"6,1;one\n", OSError(errno.EPIPE, ""), b"6,9;two\n", BlockingIOError(errno.EAGAIN, "")]
+
+    def read(handle: int, size: int) -> bytes:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        assert isinstance(answer, bytes)
+        return answer
+
+    monkeypatch.setattr(hidden.os, "open", lambda *args: 99)
+    monkeypatch.setattr(hidden.os, "close", lambda handle: None)
+    monkeypatch.setattr(hidden.os, "read", read)
+    assert hidden.kernel_log(Sysroot("/")) == "6,1;one\n6,9;two\n"
+    # Of another machine's tree only its own files count.
+    assert hidden.kernel_log(Sysroot(write(tmp_path, {"var/log/kern.log": "three\n"}))).strip() == "three"
 
 
 def test_linux_firmware_of_debian_and_arch(tmp_path: Path) -> None:
