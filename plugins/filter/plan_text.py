@@ -96,11 +96,8 @@ def _machine(facts: Mapping[str, Any]) -> str:
 
 
 def _found(facts: Mapping[str, Any]) -> list[str]:
-    gpus = facts.get("gpus") or []
-    names = list(dict.fromkeys(_gpu(gpu) for gpu in gpus))
-    counted = [
-        f"{[_gpu(gpu) for gpu in gpus].count(name)} x {name}" if len(names) < len(gpus) else name for name in names
-    ]
+    gpus = [_gpu(gpu) for gpu in facts.get("gpus") or []]
+    counted = [f"{gpus.count(name)} x {name}" if gpus.count(name) > 1 else name for name in dict.fromkeys(gpus)]
     return _blocks("Found", [*(counted or ["no GPU"]), *([_machine(facts)] if _machine(facts) else [])], 2)
 
 

@@ -7,6 +7,7 @@ A rule speaks when every condition that it names holds on the host; a value that
 have (null) never makes a rule speak. Conditions:
 
 gfx                  one of these architectures is used
+integrated           an integrated GPU is used
 backends             the plan's first rung uses one of these
 kernel_below         the kernel is older than the line for its flavour (see KERNEL_LINES), or than this version
 kernel_from          the kernel is at or after that line
@@ -15,9 +16,11 @@ dkms_below           amdgpu-dkms is older than this
 firmware             linux-firmware's version begins with one of these dates
 firmware_below       linux-firmware is older than this date
 mes                  the MES firmware has one of these versions
-rocm_below, rocm_is  the ROCm that the engine bundles
+rocm_below           the ROCm that the engine bundles is older; rocm_from: not older; rocm_is: one of these
 engine_from          the engine is at or after this release
 usable_from          the GPU can use at least so many bytes
+
+`avoid` names a backend that goes behind Vulkan where the rule speaks; `step` marks what only a person can do.
 """
 
 from __future__ import annotations

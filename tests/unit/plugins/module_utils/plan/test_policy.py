@@ -1,0 +1,238 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the inventory may ask for, what it is told when it may not, and what counts as success."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.build import make_plan
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.policy import BACKENDS, CHOICES, ENGINES, PlanError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.plan_hosts import amd, desktop, halo, machine, minipc, nvidia, other, tower, xeon
+
+OVERRIDE = "HSA_OVERRIDE_GFX_VERSION"
+RX_6700 = amd("gfx1031", 12, product="RX 6700 XT")
+
+# facts, policy, what the message names: the variable, the value, what to do
+REFUSED: list[tuple[dict, Any, list[str]]] = [
+    (xeon(), "auto", ["policy", "'auto'", "dictionary"]),
+    (xeon(), {"engine": "vllm"}, ["engine", "'vllm'", "ollama, llama_server"]),
+    (xeon(), {"engine_version": "v0.32"}, ["engine_version", "'v0.32'", "0.32.15"]),
+    (xeon(), {"engine_version": "latest"}, ["engine_version", "'latest'", "0.32.15"]),
+    (xeon(), {"engine_version": 0.32}, ["engine_version", "0.32", "quotes"]),
+    (xeon(), {"engine": "llama_server", "engine_version": "new"}, ["engine_version", "'new'", "b10488"]),
+    (xeon(), {"backend": "hip"}, ["backend", "'hip'", "rocm, vulkan, cuda, cpu"]),
+    (xeon(), {"accept": "cpu"}, ["accept", "'cpu'", "[cpu]"]),
+    (xeon(), {"accept": ["cpus"]}, ["accept", "'cpus'", "cpu"]),
+    (xeon(), {"environment": ["A=1"]}, ["environment", "['A=1']", "dictionary"]),
+    (xeon(), {"environment": {"OLLAMA_NUM_GPU": -1}}, ["OLLAMA_NUM_GPU=-1", "num_gpu"]),
+    (xeon(), {"environment": {"OLLAMA_VULKAN": "off"}}, ["OLLAMA_VULKAN=off", "true", "1 or 0"]),
+    (xeon(), {"environment": {"OLLAMA_LLM_LIBRARY": "rocm"}}, ["OLLAMA_LLM_LIBRARY=rocm", "inference_backend"]),
+    (xeon(), {"engine": "llama_server", "environment": {"OLLAMA_HOST": "x"}}, ["OLLAMA_HOST", "LLAMA_ARG_"]),
+    (xeon(), {"catalogue": {"archs": {}}}, ["catalogue", "'archs'", "arches"]),
+    (xeon(), {"unified_memory_bytes": "64G"}, ["unified_memory_bytes", "'64G'", "bytes"]),
+    (halo(), {"unified_memory_bytes": 200 * 1024**3}, ["unified_memory_bytes", "200 GiB", "125 GiB", "Allowed"]),
+    (xeon(), {"backend": "vulkan"}, ["'vulkan'", "no GPU", "auto, cpu"]),
+    ({}, {"backend": "rocm"}, ["'rocm'", "nothing is known", "cpu"]),
+    (tower(), {"backend": "rocm"}, ["'rocm'", "dropped in 0.31.2", "vulkan"]),
+    (desktop(), {"backend": "cuda"}, ["'cuda'", "rocm, vulkan, cpu"]),
+    (nvidia(), {"backend": "rocm"}, ["'rocm'", "cuda"]),
+    (desktop(), {"environment": {OVERRIDE: "11.0.0"}}, ["11.0.0", "native", "Remove it"]),
+    (machine(RX_6700), {"environment": {OVERRIDE: "11.0.0"}}, ["11.0.0", "bad", "10.3.0"]),
+    (tower(), {"environment": {OVERRIDE: "10.3.0"}}, ["10.3.0", "gfx1010"]),
+    (minipc(), {"environment": {OVERRIDE: "11.0.0"}}, ["11.0.0", "11.0.2"]),
+    (machine(RX_6700), {"environment": {OVERRIDE: "9.0.0"}}, ["9.0.0", "gfx900", "gfx1030"]),
+    (
+        machine(RX_6700, amd("gfx1010", 8, at=1)),
+        {"environment": {OVERRIDE: "10.3.0"}, "catalogue": {"arches": {"gfx1010": {"override": {"good": {}}}}}},
+        ["10.3.0", "two architectures"],
+    ),
+    (desktop(), {"environment": {"HIP_VISIBLE_DEVICES": "0"}}, ["HIP_VISIBLE_DEVICES=0", "ROCR_VISIBLE_DEVICES"]),
+    (desktop(), {"environment": {"ROCR_VISIBLE_DEVICES": "2"}}, ["ROCR_VISIBLE_DEVICES=2", "0 to 1"]),
+]
+
+
+@pytest.mark.parametrize(("facts", "policy", "said"), REFUSED)
+def test_what_cannot_be_had_is_refused_in_words(facts: dict, policy: Any, said: list[str]):
+    with pytest.raises(PlanError) as refusal:
+        make_plan(facts, policy)
+    assert [words for words in said if words not in str(refusal.value)] == []
+
+
+def test_facts_must_be_a_dictionary():
+    with pytest.raises(PlanError, match="gpu_facts"):
+        make_plan(["gfx1100"])
+
+
+# facts, policy, whether the processor is a degradation
+SUCCESS: list[tuple[dict, dict, list[str]]] = [
+    (tower(), {}, ["cpu"]),
+    (tower(), {"accept": ["cpu"]}, []),
+    (tower(), {"backend": "cpu"}, []),
+    (xeon(), {}, []),
+    ({}, {}, []),
+    (machine(amd("gfx1036", 0.5, integrated=True)), {}, []),
+    (minipc(), {"environment": {"OLLAMA_IGPU_ENABLE": 0}}, []),
+    (minipc(), {"engine_version": "0.6.0", "environment": {"ROCR_VISIBLE_DEVICES": -1}}, ["cpu"]),
+]
+
+
+@pytest.mark.parametrize(("facts", "policy", "degraded"), SUCCESS)
+def test_what_counts_as_success(facts: dict, policy: dict, degraded: list[str]):
+    assert make_plan(facts, policy)["degraded_if"] == degraded
+
+
+@pytest.mark.parametrize("backend", ["rocm", "vulkan", "cpu"])
+def test_a_backend_that_is_insisted_on_is_the_only_rung(backend: str):
+    assert [rung["backend"] for rung in make_plan(desktop(), {"backend": backend})["rungs"]] == [backend]
+
+
+def test_fastest_measures_every_rung_and_forgets_what_was_proven():
+    plan = make_plan(desktop(), {"backend": "fastest", "proven": {"id": "vulkan", "backend": "vulkan"}})
+    assert plan["measure"]
+    assert [rung["id"] for rung in plan["rungs"]] == ["rocm", "vulkan", "cpu"]
+    raphael = make_plan(machine(amd("gfx1036", 0.5, integrated=True)), {"backend": "fastest"})
+    assert [rung["id"] for rung in raphael["rungs"]] == ["vulkan", "rocm-override", "cpu"]
+
+
+PROVEN: list[tuple[dict, dict, str]] = [
+    ({"backend": "vulkan", "id": "vulkan", "engine": "ollama", "engine_version": "0.32.15"}, {}, "vulkan"),
+    ({"backend": "vulkan"}, {}, "vulkan"),
+    ({"backend": "vulkan", "id": "vulkan", "engine_version": "0.31.1"}, {}, "rocm"),
+    ({"backend": "vulkan", "id": "vulkan", "engine": "llama_server"}, {}, "rocm"),
+    ({"backend": "cuda", "id": "cuda"}, {}, "rocm"),
+    ({"backend": "cpu", "id": "cpu"}, {}, "rocm"),
+    ({"backend": "cpu", "id": "cpu"}, {"accept": ["cpu"]}, "cpu"),
+    ({}, {}, "rocm"),
+]
+
+
+@pytest.mark.parametrize(("proven", "policy", "first"), PROVEN)
+def test_the_proven_rung_goes_first_while_it_holds(proven: dict, policy: dict, first: str):
+    plan = make_plan(desktop(), {"engine_version": "0.32.15", "proven": proven, **policy})
+    assert plan["rungs"][0]["id"] == first
+    assert len(plan["rungs"]) == 3
+    forgotten = bool(proven) and first == "rocm"
+    assert any(item["option"].startswith("remembered") for item in plan["refused"]) == forgotten
+
+
+def test_the_inventory_s_environment_comes_last_on_every_rung():
+    plan = make_plan(desktop(), {"environment": {"OLLAMA_NUM_PARALLEL": 2, "ROCR_VISIBLE_DEVICES": "0,1"}})
+    assert {rung["environment"]["OLLAMA_NUM_PARALLEL"] for rung in plan["rungs"]} == {"2"}
+    assert plan["rungs"][0]["environment"]["ROCR_VISIBLE_DEVICES"] == "0,1"
+
+
+def test_what_makes_a_rung_is_kept_from_the_inventory():
+    mixed = machine(other("nvidia", vram=24), amd("gfx1100", 24, at=1), nvidia_driver="580")
+    plan = make_plan(mixed, {"environment": {"OLLAMA_VULKAN": 1, "ROCR_VISIBLE_DEVICES": 0}})
+    cuda, rocm = plan["rungs"][:2]
+    assert (cuda["environment"]["OLLAMA_VULKAN"], cuda["environment"]["ROCR_VISIBLE_DEVICES"]) == ("0", "-1")
+    assert rocm["environment"]["ROCR_VISIBLE_DEVICES"] == "0"
+
+
+def test_an_override_of_the_inventory_is_used_where_it_is_good_and_nowhere_else():
+    plan = make_plan(machine(RX_6700), {"environment": {OVERRIDE: "10.3.0"}})
+    assert [rung["environment"].get(OVERRIDE) for rung in plan["rungs"]] == ["10.3.0", None, None]
+
+
+def test_the_inventory_can_do_without_vulkan():
+    plan = make_plan(desktop(), {"environment": {"OLLAMA_VULKAN": False}})
+    assert [rung["id"] for rung in plan["rungs"]] == ["rocm", "cpu"]
+    assert "OLLAMA_VULKAN=0" in " ".join(item["reason"] for item in plan["refused"])
+
+
+def test_the_plan_changes_neither_facts_nor_policy_and_is_the_same_twice():
+    facts, policy = desktop(), {"environment": {"OLLAMA_DEBUG": 1}, "accept": ["cpu"], "proven": {"id": "vulkan"}}
+    before = copy.deepcopy((facts, policy))
+    assert make_plan(facts, policy) == make_plan(facts, policy)
+    assert (facts, policy) == before
+
+
+def test_nothing_known_is_a_plan_for_the_processor_with_a_warning():
+    for facts in ({}, {"gpus": None}, {"gpus": "none", "kernel": 6}):
+        plan = make_plan(facts)
+        assert [rung["id"] for rung in plan["rungs"]] == ["cpu"]
+        assert [warning["code"] for warning in plan["warnings"]] == ["facts_missing"]
+
+
+_scalars = st.none() | st.booleans() | st.integers() | st.text(max_size=12)
+_gfx = st.sampled_from(["gfx1036", "gfx1103", "gfx1010", "gfx1031", "gfx1100", "gfx942", "gfx1151", "gfx1", None])
+_gpu = st.fixed_dictionaries(
+    {},
+    optional={
+        "index": st.integers(0, 8) | _scalars,
+        "vendor": st.sampled_from(["amd", "nvidia", "intel", "other"]) | _scalars,
+        "gfx": _gfx | _scalars,
+        "product": st.sampled_from(["GTX 1080", "x"]) | _scalars,
+        "pci_id": st.sampled_from(["1002:747e", "10de:1234"]) | _scalars,
+        "integrated": st.booleans() | _scalars,
+        "vram_bytes": st.integers(0, 2**40) | _scalars,
+        "gtt_bytes": st.integers(0, 2**40) | _scalars,
+        "usable_by_backend": st.dictionaries(st.sampled_from(["rocm", "vulkan"]), _scalars) | _scalars,
+        "render_node": st.just("/dev/dri/renderD128") | _scalars,
+        "kfd_node": st.integers(0, 8) | _scalars,
+        "driver": st.sampled_from(["amdgpu", "radeon", "nvidia", "nouveau", "vfio-pci"]) | _scalars,
+        "hidden_reason": st.sampled_from(["PCI rejects atomics 1<2", "permission denied"]) | _scalars,
+        "hidden_from": st.lists(st.sampled_from(["rocm", "vulkan"])) | _scalars,
+        "firmware": st.dictionaries(st.just("mes"), st.sampled_from(["0x83", "?"]) | _scalars) | _scalars,
+    },
+)
+_facts = st.fixed_dictionaries(
+    {},
+    optional={
+        "platform": st.sampled_from(["bare_metal", "vm", "container", "wsl2"]) | _scalars,
+        "memory_bytes": st.integers(0, 2**40) | _scalars,
+        "kernel": st.dictionaries(
+            st.sampled_from(["release", "cmdline", "memory_module", "pages_limit", "amdgpu_version"]),
+            st.sampled_from(["6.17.0-14-generic", "ttm", "amdgpu.gttsize=1 nomodeset", "6.1.0"]) | _scalars,
+        )
+        | _scalars,
+        "kfd": st.dictionaries(st.just("present"), _scalars) | _scalars,
+        "nvidia": st.dictionaries(st.just("driver_version"), st.just("535.1") | _scalars) | _scalars,
+        "distribution": st.dictionaries(st.sampled_from(["id", "version_id"]), _scalars) | _scalars,
+        "linux_firmware_version": st.just("20251125-1") | _scalars,
+        "device_nodes": st.lists(_scalars, max_size=2) | _scalars,
+        "gpus": st.lists(_gpu | _scalars, max_size=4) | _scalars,
+    },
+)
+_policy = st.fixed_dictionaries(
+    {},
+    optional={
+        "engine": st.sampled_from(ENGINES),
+        "engine_version": st.sampled_from(["0.1.20", "0.6.2", "0.12.11", "0.30.0", "0.32.15", "0.40.0"]) | _scalars,
+        "backend": st.sampled_from(CHOICES) | _scalars,
+        "accept": st.lists(st.sampled_from(BACKENDS)) | _scalars,
+        "environment": st.dictionaries(
+            st.sampled_from([OVERRIDE, "ROCR_VISIBLE_DEVICES", "OLLAMA_VULKAN", "OLLAMA_IGPU_ENABLE"]),
+            st.sampled_from(["0", "1", "10.3.0", "-1"]) | _scalars,
+        )
+        | _scalars,
+        "proven": st.dictionaries(st.sampled_from(["id", "backend", "engine_version"]), _scalars) | _scalars,
+        "installation": st.dictionaries(st.sampled_from(["unit", "libraries", "variants"]), _scalars) | _scalars,
+    },
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(_facts, _policy)
+def test_any_facts_and_policy_give_a_plan_or_a_plain_refusal(facts: dict, policy: dict):
+    try:
+        plan = make_plan(facts, policy)
+    except PlanError:
+        return
+    identities = [rung["id"] for rung in plan["rungs"]]
+    assert len(set(identities)) == len(identities)
+    if policy.get("backend") in (None, "auto", "fastest") and not policy.get("proven"):
+        assert identities[-1] == "cpu"
+    for rung in plan["rungs"]:
+        assert rung["backend"] in BACKENDS
+        assert rung["reason"]
+        assert all(isinstance(value, str) for value in rung["environment"].values())
+        assert (OVERRIDE in rung["environment"]) == (rung["id"] == "rocm-override")
+    assert (plan["status"] == "gpu") == any(rung["backend"] != "cpu" for rung in plan["rungs"])
