@@ -61,8 +61,9 @@ def read_nodes(sysroot: Sysroot) -> list[KfdNode]:
 def _read_node(sysroot: Sysroot, path: str, number: int) -> KfdNode | None:
     text = sysroot.read(f"{path}/properties")
     if not text:
-        # The kernel refuses to show a node whose render node the device cgroup denies (EPERM).
-        return KfdNode(number, hidden=True) if sysroot.exists(f"{path}/properties") else None
+        # The kernel refuses to show a node whose render node the device cgroup denies (EPERM); a processor's never.
+        is_gpu = sysroot.exists(f"{path}/properties") and sysroot.read_int(f"{path}/gpu_id") != 0
+        return KfdNode(number, hidden=True) if is_gpu else None
     properties = parse_properties(text)
     if properties.get("simd_count") == 0 or properties.get("vendor_id", AMD) != AMD:
         return None

@@ -241,6 +241,12 @@ def test_a_denied_node_is_a_hidden_gpu(tmp_path: Path, monkeypatch: pytest.Monke
     assert any("nodes/1/properties: Operation not permitted" in warning for warning in facts["warnings"])
 
 
+def test_an_empty_copy_of_a_node_is_hidden_unless_it_is_a_processor(tmp_path: Path) -> None:
+    empty: Tree = {f"{KFD}/{n}/properties": "" for n in (0, 1)}
+    found = gpus(tmp_path, {**empty, f"{KFD}/0/gpu_id": "0\n", f"{KFD}/1/gpu_id": ""})
+    assert [(g["kfd_node"], bool(g["hidden_reason"])) for g in found] == [(1, True)]
+
+
 def test_a_denied_node_of_two_is_not_guessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write(tmp_path, DESKTOP)
     deny(monkeypatch, "topology/nodes/")
@@ -403,6 +409,9 @@ OTHERS: list[tuple[str, str, str, str, bool | None]] = [
     ("0000:00:02.0", "8086:a780", "i915", "intel", True),
     ("0000:03:00.0", "8086:56a0", "xe", "intel", False),
     ("0000:02:00.0", "1a03:2000", "ast", "other", None),
+    # AMD's ids of a Radeon 8060S and of an MI300A, with other makers.
+    ("0000:01:00.0", "10de:1586", "nvidia", "nvidia", False),
+    ("0000:02:00.0", "1a03:74a0", "ast", "other", None),
 ]
 
 
