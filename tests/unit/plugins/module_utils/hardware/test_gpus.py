@@ -144,6 +144,7 @@ def test_partitions_of_one_card(tmp_path: Path) -> None:
         ("0000:05:00.0", p, 1 + p, f"/dev/dri/renderD{128 + p}") for p in range(4)
     ]
     assert {(g["vram_bytes"], g["usable_bytes"], g["integrated"]) for g in found} == {(share, share, False)}
+    assert {g["driver"] for g in found} == {"amdgpu"}
 
 
 def test_partitions_of_a_topology_alone(tmp_path: Path) -> None:
@@ -157,6 +158,11 @@ def test_partitions_of_a_topology_alone(tmp_path: Path) -> None:
         ("0000:05:00.0", 1),
         ("0000:26:00.0", None),
     ]
+
+
+def test_a_node_without_a_location_has_no_address(tmp_path: Path) -> None:
+    (gpu,) = gpus(tmp_path, kfd_node(1, 110003, 0x15BF, 0))
+    assert (gpu["pci_address"], gpu["gfx"]) == (None, "gfx1103")
 
 
 def test_a_virtual_function_is_a_card_of_its_own(tmp_path: Path) -> None:
