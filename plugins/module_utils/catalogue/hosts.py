@@ -25,6 +25,8 @@ usable_from          the GPU can use at least so many bytes
 
 from __future__ import annotations
 
+from typing import Any
+
 SOURCES = {
     "strix_halo": "https://github.com/ROCm/rocm-docs (docs/reference/system-optimization/rdna3-5.rst)",
     "mes_0x83": "https://github.com/ROCm/ROCm/issues/5724",
@@ -39,7 +41,7 @@ SOURCES = {
 }
 
 # The same correction reached each kind of kernel in another version: Strix Halo's is mainline 7f26af7/7445db6.
-KERNEL_LINES = {
+KERNEL_LINES: dict[str, dict[str, Any]] = {
     "strix_halo": {
         "mainline": "6.18.4",
         "ubuntu_hwe": "6.17.0-19",
@@ -49,7 +51,7 @@ KERNEL_LINES = {
     },
 }
 
-RULES = [
+RULES: list[dict[str, Any]] = [
     {
         "code": "strix_halo_kernel",
         "gfx": ["gfx1151"],

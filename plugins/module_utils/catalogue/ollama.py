@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 SOURCES = {
     "config": "https://github.com/ollama/ollama/blob/main/envconfig/config.go",
@@ -29,7 +30,7 @@ _GFX_2024 = (
 
 # Each line changes something from that release on; what it does not name stays as it was.
 # `gfx` lists additions (+) and removals (-).
-CHANGES = [
+CHANGES: list[tuple[str, dict[str, Any], str]] = [
     # since, what changed, source
     ("0.1.29", {"rocm": "6.0", "archive": "binary", "gfx": ["+" + name for name in _GFX_2024]}, "gpu_docs"),
     ("0.1.29", {"vulkan": "absent", "igpu": "refused_by_rocm", "log": "classic", "rocm_library": None}, "discovery"),

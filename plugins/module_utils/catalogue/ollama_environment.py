@@ -235,7 +235,7 @@ def check_environment(environment: dict, version: str) -> tuple:
                 f"{name} is a {type(value).__name__}, not one value.",
                 "Write a text, a number or a boolean.",
             )
-        if problem is None and re.search(r"[\x00-\x1f\x7f\"']", text):
+        if problem is None and text and re.search(r"[\x00-\x1f\x7f\"']", text):
             problem = _problem(
                 name,
                 repr(value),
@@ -244,7 +244,7 @@ def check_environment(environment: dict, version: str) -> tuple:
                 "quote; Ollama strips quotes and systemd splits lines.",
                 "Write the bare value.",
             )
-        if problem is None:
+        if problem is None and text is not None:
             normal, wrong, remedy = _check_typed(name, text.strip(), version)
             if wrong is None:
                 wrong, remedy = _check_gpu_variable(name, normal)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils import catalogue
 from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue import ollama
@@ -13,7 +14,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.facts impor
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.policy import Policy
 
 # What a build of llama.cpp holds is chosen by who builds it: its architectures are not known from a version.
-LLAMA_SERVER = {
+LLAMA_SERVER: dict[str, Any] = {
     "rocm": None,
     "gfx": None,
     "gfx_dropped": {},

@@ -100,7 +100,7 @@ def host_rules(gpus: list, machine: Machine, engine: dict, backend: str) -> list
                 }
                 spoken[rule["code"]] = {
                     **rule,
-                    "message": str(rule["message"]).format(**values),
-                    "source": hosts.SOURCES[str(rule["source"])],
+                    "message": rule["message"].format(**values),
+                    "source": hosts.SOURCES[rule["source"]],
                 }
     return list(spoken.values())

@@ -166,10 +166,11 @@ def _preferred(ladder: Ladder, candidates: list, avoid_rocm: bool) -> list:
     first, why = _vulkan_before_rocm(candidates, ladder.engine, ladder.policy, avoid_rocm)
     if vulkan and rocm and first:
         vulkan["reason"] += f"; before ROCm: {why}"
+    on_vulkan = [vulkan] if vulkan else []
     amd_vulkan = any(one.vulkan and one.gpu.vendor == "amd" for one in candidates)
-    amd = [vulkan, *rocm] if first and vulkan else rocm
+    amd = [*on_vulkan, *rocm] if first else rocm
     if cuda and (rocm or amd_vulkan):
-        rungs = [cuda, *amd] if _cuda_first(ladder, candidates) else [*(amd or [vulkan]), cuda]
+        rungs = [cuda, *amd] if _cuda_first(ladder, candidates) else [*(amd or on_vulkan), cuda]
     else:
         rungs = [*([cuda] if cuda else []), *amd]
     if vulkan and vulkan not in rungs:
