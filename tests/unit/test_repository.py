@@ -34,7 +34,16 @@ def relative(path: Path) -> str:
 
 
 def imported(path: Path) -> set[str]:
+    """The modules without which this file fails: an import that is tried and may fail is none."""
     nodes = list(ast.walk(ast.parse(path.read_text())))
+    tried = {
+        id(inner)
+        for node in nodes
+        if isinstance(node, ast.Try) and any(getattr(h.type, "id", "") == "ImportError" for h in node.handlers)
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    nodes = [node for node in nodes if id(node) not in tried]
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     return names | {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
 

@@ -33,8 +33,10 @@ def load(path: Path) -> dict[str, Any]:
     return (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
 
 
-def main_options(role: Path) -> dict[str, dict[str, Any]]:
-    return load(role / "meta/argument_specs.yml")["argument_specs"]["main"].get("options", {})
+def options_of(role: Path) -> dict[str, dict[str, Any]]:
+    """The options of all entry points together: the defaults are common to them."""
+    entry_points = load(role / "meta/argument_specs.yml")["argument_specs"].values()
+    return {name: option for point in entry_points for name, option in point.get("options", {}).items()}
 
 
 def undescribed(options: dict[str, dict[str, Any]], prefix: str = "") -> list[str]:
@@ -44,23 +46,29 @@ def undescribed(options: dict[str, dict[str, Any]], prefix: str = "") -> list[st
     return found
 
 
-@every_role
-def test_defaults_and_argument_specs_agree(role: Path) -> None:
-    specified = {name: option["default"] for name, option in main_options(role).items() if "default" in option}
-    assert load(role / "defaults/main.yml") == specified
+def computed(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and "{{" in value)
 
 
 @every_role
-def test_options_without_a_default_are_required_or_say_that_they_may_be_left_out(role: Path) -> None:
-    unclear = [name for name, o in main_options(role).items() if "default" not in o and "required" not in o]
-    assert unclear == []
+def test_defaults_and_argument_specs_have_the_same_variables(role: Path) -> None:
+    optional = {name for name, option in options_of(role).items() if not option.get("required")}
+    assert set(load(role / "defaults/main.yml")) == optional
+
+
+@every_role
+def test_defaults_and_argument_specs_have_the_same_values(role: Path) -> None:
+    # What is null or computed in the defaults may be left out of the specification.
+    defaults = {name: value for name, value in load(role / "defaults/main.yml").items() if not computed(value)}
+    specified = {name: option["default"] for name, option in options_of(role).items() if "default" in option}
+    assert defaults == {name: value for name, value in specified.items() if not computed(value)}
 
 
 @every_role
 def test_defaults_have_the_type_that_is_specified(role: Path) -> None:
-    for name, option in main_options(role).items():
+    for name, option in options_of(role).items():
         default = option.get("default")
-        if default is None or (isinstance(default, str) and "{{" in default):
+        if computed(default):
             continue
         assert isinstance(default, TYPES[option.get("type", "str")]), name
         assert not (isinstance(default, bool) and option["type"] in ("int", "float")), name
@@ -76,7 +84,7 @@ def test_entry_points_and_options_are_described(role: Path) -> None:
 
 @every_role
 def test_names_tell_public_from_private(role: Path) -> None:
-    assert [name for name in main_options(role) if not name.startswith(f"{role.name}_")] == []
+    assert [name for name in options_of(role) if not name.startswith(f"{role.name}_")] == []
     private = [name for path in role.glob("vars/*.yml") for name in load(path)]
     assert [name for name in private if not name.startswith(f"__{role.name}_")] == []
 
@@ -84,7 +92,7 @@ def test_names_tell_public_from_private(role: Path) -> None:
 @every_role
 def test_readme_names_every_variable(role: Path) -> None:
     readme = (role / "README.md").read_text()
-    assert [name for name in main_options(role) if name not in readme] == []
+    assert [name for name in options_of(role) if name not in readme] == []
 
 
 @every_role
