@@ -30,6 +30,8 @@ def _devices(candidates: list, machine: Machine, rungs: list, policy: Policy) ->
             reason = first["reason"]
         elif one is None:
             reason = "no engine can use a GPU of this vendor"
+        elif policy.forced == "cpu":
+            reason = "the inventory wants the processor"
         elif one.masked:
             reason = one.masked
         elif first["backend"] in one.refusals:

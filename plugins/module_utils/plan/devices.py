@@ -104,8 +104,9 @@ def _no_vulkan(gpu: Gpu, machine: Machine, engine: dict, policy: Policy) -> str 
         return f"{engine['title']} has no Vulkan: it came with 0.12.11"
     if engine["vulkan"] == "source_only":
         return f"{engine['title']} has Vulkan only in builds from source: use 0.12.11 or newer"
-    if policy.environment.get("OLLAMA_VULKAN") == "0":
-        return "the inventory sets OLLAMA_VULKAN=0"
+    for name, value in (("OLLAMA_VULKAN", "0"), ("GGML_VK_VISIBLE_DEVICES", "-1")):
+        if policy.environment.get(name) == value:
+            return f"the inventory sets {name}={value}"
     if machine.platform == "wsl2":
         return "WSL2 has no Vulkan driver for it"
     if gpu.driver == "radeon":
@@ -125,7 +126,7 @@ def _driver_number(version: str) -> float:
     return float(found.group()) if found else 0.0
 
 
-def _judge_cuda(candidate: Candidate, machine: Machine, engine: dict) -> None:
+def _judge_cuda(candidate: Candidate, machine: Machine, engine: dict, policy: Policy) -> None:
     gpu, driver = candidate.gpu, machine.nvidia_driver
     minimum, pascal = engine["nvidia_driver_minimum"], engine["nvidia_driver_minimum_pascal"]
     reason = None
@@ -135,6 +136,8 @@ def _judge_cuda(candidate: Candidate, machine: Machine, engine: dict) -> None:
         reason = f"NVIDIA's driver {driver} is too old: {engine['title']} needs {minimum} or newer"
     elif driver and pascal and _driver_number(driver) < pascal and _PASCAL.search(gpu.product):
         reason = f"NVIDIA's driver {driver} is too old for this card: {engine['title']} needs {pascal} or newer"
+    if policy.environment.get("CUDA_VISIBLE_DEVICES") == "-1":
+        reason = "the inventory sets CUDA_VISIBLE_DEVICES=-1"
     candidate.cuda = reason is None
     if reason:
         candidate.refusals["cuda"] = reason
@@ -152,7 +155,7 @@ def _judge(gpu: Gpu, machine: Machine, engine: dict, policy: Policy) -> Candidat
     if gpu.vendor == "amd":
         _judge_rocm(candidate, machine, engine, policy)
     elif gpu.vendor == "nvidia":
-        _judge_cuda(candidate, machine, engine)
+        _judge_cuda(candidate, machine, engine, policy)
     reason = _no_vulkan(gpu, machine, engine, policy)
     if gpu.vendor == "nvidia" and gpu.driver is None and "cuda" in candidate.refusals and machine.nvidia_driver is None:
         reason = reason or "no driver is loaded"

@@ -12,6 +12,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils import catalogue
 
 # Boards of these architectures are accelerators even where the kernel calls them APUs (MI300A).
 ACCELERATOR_APUS = ("gfx940", "gfx942")
+PCI_VENDORS = {"1002": "amd", "10de": "nvidia", "8086": "intel"}
 
 
 def whole(value: Any) -> int | None:
@@ -80,6 +81,7 @@ class Machine:
     pages_limit: int | None
     amdgpu_version: str | None
     kfd_present: bool | None
+    kfd_mode: str | None
     rocm_version: str | None
     nvidia_known: bool
     nvidia_driver: str | None
@@ -91,8 +93,8 @@ class Machine:
 
 
 def _gpu(position: int, raw: dict, extra: dict) -> Gpu:
-    vendor = text(raw.get("vendor")) or "other"
     pci_id = text(raw.get("pci_id"))
+    vendor = text(raw.get("vendor")) or PCI_VENDORS.get((pci_id or "").split(":")[0], "other")
     gfx, integrated = text(raw.get("gfx")), _flag(raw.get("integrated"))
     device_id = pci_id.lower().split(":")[-1] if pci_id else None
     if vendor == "amd":
@@ -138,6 +140,7 @@ def read_facts(facts: dict, extra: dict) -> Machine:
         pages_limit=whole(kernel.get("pages_limit")),
         amdgpu_version=text(kernel.get("amdgpu_version")) or text(facts.get("amdgpu_version")),
         kfd_present=_flag(mapping(facts.get("kfd")).get("present")),
+        kfd_mode=text(mapping(facts.get("kfd")).get("mode")),
         rocm_version=text(mapping(facts.get("rocm")).get("version")),
         nvidia_known=isinstance(facts.get("nvidia"), dict),
         nvidia_driver=text(nvidia.get("driver_version")),

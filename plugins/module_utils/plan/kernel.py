@@ -61,18 +61,20 @@ def plan_kernel(gpus: list, machine: Machine, policy: Policy) -> dict:
         return {**nothing, "reason": "no integrated AMD GPU is used"}
     if machine.platform in ("container", "wsl2"):
         return {**nothing, "reason": "the kernel belongs to the host outside"}
-    wanted = wanted_gtt(gpu, machine, policy)
-    if not wanted or gpu.gtt_bytes is None:
+    wanted, gtt = wanted_gtt(gpu, machine, policy), gpu.gtt_bytes
+    if gtt is None and machine.pages_limit is not None:
+        gtt = machine.pages_limit * PAGE
+    if not wanted or gtt is None:
         return {**nothing, "reason": "the memory of the machine or of its GPU is not known"}
-    if policy.unified_memory_bytes is None and wanted - gpu.gtt_bytes < WORTHWHILE:
-        return {**nothing, "reason": f"the GPU may borrow {gib(gpu.gtt_bytes)} already"}
-    if wanted == gpu.gtt_bytes:
+    if policy.unified_memory_bytes is None and wanted - gtt < WORTHWHILE:
+        return {**nothing, "reason": f"the GPU may borrow {gib(gtt)} already"}
+    if wanted == gtt:
         return {**nothing, "gtt_bytes": wanted, "reason": f"the GPU may borrow {gib(wanted)}, as wanted"}
     module = machine.memory_module or "ttm"
     name, pages = f"{module}.pages_limit", str(wanted // PAGE)
     reason = (
         f"lets {gpu.name} borrow {gib(wanted)} of {gib(machine.memory_bytes or 0)} of RAM instead of "
-        f"{gib(gpu.gtt_bytes)}; the rest stays with the system"
+        f"{gib(gtt)}; the rest stays with the system"
     )
     parameters = [_parameter(name, pages, reason)]
     present = parameters_on(machine.cmdline)

@@ -108,7 +108,7 @@ def _about_gpu(notes: Notes, candidate, machine: Machine) -> None:
             "Add radeon.si_support=0 amdgpu.si_support=1 (GCN1) or radeon.cik_support=0 amdgpu.cik_support=1 "
             "(GCN2) to the kernel's command line and reboot.",
         )
-    if gpu.vendor == "amd" and gpu.gfx is None and gpu.driver != "radeon" and not denied(gpu):
+    if gpu.vendor == "amd" and gpu.gfx is None and not hidden and gpu.driver != "radeon":
         notes.warn(
             "gfx_unknown",
             f"The architecture of {gpu.name} is not known; ROCm is left out.",
@@ -146,8 +146,12 @@ def _about_platform(notes: Notes, machine: Machine, rungs: list) -> None:
             "On Windows install Ollama; mirrored networking (.wslconfig) reaches it at 127.0.0.1:11434, NAT at "
             "the default gateway after OLLAMA_HOST and a firewall rule for vEthernet (WSL).",
         )
-    if machine.platform == "container" and any(denied(gpu) for gpu in machine.gpus):
-        return
+    if "kfd" in rungs[0]["requires"] and re.fullmatch(r"0?[0-7][0-5][0-7]", machine.kfd_mode or ""):
+        notes.warn(
+            "kfd_closed",
+            f"/dev/kfd has mode {machine.kfd_mode}: its group cannot use it.",
+            'Add a udev rule: SUBSYSTEM=="kfd", GROUP="render", MODE="0660".',
+        )
     if machine.platform == "vm" and machine.gpus_known and not machine.gpus:
         notes.warn(
             "vm_without_gpu",
@@ -186,7 +190,7 @@ def _about_memory(notes: Notes, gpus: list, memory: dict, policy: Policy) -> Non
             )
 
 
-def _about_environment(notes: Notes, policy: Policy, machine: Machine) -> None:
+def _about_environment(notes: Notes, rungs: list, policy: Policy, machine: Machine) -> None:
     for problem in policy.problems:
         notes.warn(problem["code"], problem["message"], problem["remedy"])
     environment = policy.environment
@@ -197,6 +201,14 @@ def _about_environment(notes: Notes, policy: Policy, machine: Machine) -> None:
             f"OLLAMA_HOST={host} opens an API without a password beyond this host.",
             "Limit the port to the networks that need it in the firewall.",
         )
+    for name, value in environment.items():
+        kept = rungs[0]["environment"].get(name, value)
+        if kept != value:
+            notes.warn(
+                "lever_kept",
+                f"The inventory sets {name}={value}; the rung {rungs[0]['id']} needs {kept} on this host.",
+                f"Remove {name}, or choose the rung with inference_backend.",
+            )
     vendors = {gpu.vendor for gpu in machine.gpus}
     if "CUDA_VISIBLE_DEVICES" in environment and "amd" in vendors and "ROCR_VISIBLE_DEVICES" not in environment:
         notes.warn(
@@ -267,7 +279,7 @@ def make_notes(candidates: list, rungs: list, memory: dict, machine: Machine, en
         notes.warn(**warning)
     _about_engine(notes, engine, rungs, machine)
     _about_memory(notes, used, memory, policy)
-    _about_environment(notes, policy, machine)
+    _about_environment(notes, rungs, policy, machine)
     _about_masks(notes, rungs, machine, policy)
     _about_installation(notes, policy, engine, rungs)
     return notes

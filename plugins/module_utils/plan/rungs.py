@@ -100,8 +100,11 @@ class Ladder:
         group = [one for one in candidates if one.vulkan]
         if not group:
             return None
-        drivers = "Mesa's Vulkan driver" if all(one.gpu.vendor != "nvidia" for one in group) else "Vulkan"
-        return self.rung("vulkan", group, f"{_names(group)}: {drivers} needs no ROCm")
+        vendors = {one.gpu.vendor for one in group}
+        why = "NVIDIA's driver brings Vulkan, too" if vendors == {"nvidia"} else "Vulkan drives them together"
+        if "nvidia" not in vendors:
+            why = "Mesa's Vulkan driver needs no ROCm"
+        return self.rung("vulkan", group, f"{_names(group)}: {why}")
 
 
 def _names(candidates: list) -> str:
@@ -128,8 +131,8 @@ def _vulkan_before_rocm(candidates: list, engine: dict, policy: Policy, avoid_ro
         return said == "vulkan", "the inventory's catalogue says so"
     if one.rocm == "native":
         if one.gpu.shares_memory and advice(one.gpu, policy.catalogue) == "vulkan":
-            issues = catalogue.arch(one.gpu.gfx, policy.catalogue).get("issues") or ["Vulkan serves it better"]
-            return True, issues[0]
+            known = str(catalogue.arch(one.gpu.gfx, policy.catalogue).get("vulkan") or "no reason given")
+            return True, f"the catalogue advises Vulkan for {one.gpu.gfx} ({known.split(';')[0]})"
         return False, ""
     target = override_target(one.rocm)
     if one.gpu.shares_memory or catalogue.arch(target, policy.catalogue).get("backend") != "rocm":

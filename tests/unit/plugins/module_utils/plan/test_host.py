@@ -74,6 +74,14 @@ def test_a_parameter_that_waits_for_its_reboot_says_so():
     assert "not in force" in kernel["reason"]
 
 
+def test_the_limit_stands_for_a_size_that_is_not_known():
+    facts = apu(0.5, 62.5, 125, pages_limit=62 * GIB // 4096)
+    facts["gpus"][0]["gtt_bytes"] = None
+    assert parameters(facts) == {"ttm.pages_limit": "28573696"}
+    facts["kernel"]["pages_limit"] = None
+    assert parameters(facts) == {}
+
+
 def test_the_inventory_sets_the_size_itself():
     assert parameters(halo(), unified_memory_bytes=100 * GIB) == {"ttm.pages_limit": "26214400"}
     assert parameters(apu(0.5, 100, 125), unified_memory_bytes=100 * GIB) == {}
@@ -278,6 +286,8 @@ WARNINGS: list[tuple[dict, dict, str]] = [
     (machine(platform="vm"), {}, "vm_without_gpu"),
     (tower(), {"environment": {"OLLAMA_HOST": "0.0.0.0"}}, "api_exposed"),
     (tower(), {"environment": {"CUDA_VISIBLE_DEVICES": "0"}}, "cuda_mask_on_amd"),
+    (desktop(), {"environment": {"OLLAMA_IGPU_ENABLE": 1}}, "lever_kept"),
+    ({**desktop(), "kfd": {"present": True, "group": "root", "gid": 0, "mode": "0600"}}, {}, "kfd_closed"),
     (xeon(), {"environment": {"HSA_OVERRIDE_GFX_VERSION": "10.3.0"}}, "override_unused"),
     (tower(), {"environment": {"OLLAMA_GPU_OVERHEAD": 1}}, "no_effect"),
     (tower(), {"installation": INSTALLED}, "installed_never_read"),

@@ -147,6 +147,18 @@ def test_the_inventory_can_do_without_vulkan():
     assert "OLLAMA_VULKAN=0" in " ".join(item["reason"] for item in plan["refused"])
 
 
+@pytest.mark.parametrize(("name", "rung"), [("CUDA_VISIBLE_DEVICES", "cuda"), ("GGML_VK_VISIBLE_DEVICES", "vulkan")])
+def test_the_inventory_can_hide_every_device_of_a_backend(name: str, rung: str):
+    identities = [entry["id"] for entry in make_plan(nvidia(), {"environment": {name: -1}})["rungs"]]
+    assert rung not in identities
+    assert len(identities) == 2
+
+
+def test_a_host_that_is_to_use_its_processor_says_why_its_gpu_rests():
+    plan = make_plan(tower(), {"backend": "cpu"})
+    assert plan["devices"][0]["reason"] == "the inventory wants the processor"
+
+
 def test_the_plan_changes_neither_facts_nor_policy_and_is_the_same_twice():
     facts, policy = desktop(), {"environment": {"OLLAMA_DEBUG": 1}, "accept": ["cpu"], "proven": {"id": "vulkan"}}
     before = copy.deepcopy((facts, policy))

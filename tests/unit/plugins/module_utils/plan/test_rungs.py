@@ -282,6 +282,12 @@ def test_arm64_has_no_rocm_build():
     assert [rung["id"] for rung in plan["rungs"]] == ["vulkan", "cpu"]
 
 
+def test_a_vendor_that_is_not_named_is_known_by_its_pci_id():
+    card = {**RX_7900, "vendor": None, "pci_id": "1002:744c"}
+    assert rungs(machine(RX_7900, card)) == ["rocm", "vulkan", "cpu"]
+    assert make_plan({"gpus": [card]})["status"] == "gpu"
+
+
 def test_requirements_of_the_rungs():
     needs = {rung["id"]: rung["requires"] for rung in make_plan(desktop())["rungs"]}
     assert needs == {"rocm": ["rocm_payload", "kfd"], "vulkan": ["vulkan_icd"], "cpu": []}
