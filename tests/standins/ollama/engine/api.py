@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from . import gguf
 from .environ import Environment, duration
 from .hardware import Device
 from .log import gin, human, log
@@ -60,6 +61,16 @@ class Engine:
 
     def load(self, name: Name, options: dict[str, Any]) -> Runner:
         context = int(options.get("num_ctx") or self.default_context)
+        trained = gguf.trained_context(self.store.weights(name))
+        if context > trained:
+            log(
+                "WARN",
+                "server.go:171",
+                "requested context size too large for model",
+                num_ctx=context,
+                n_ctx_train=trained,
+            )
+            context = trained
         layers = int(options.get("num_gpu", -1))
         key = (name, context, layers)
         if self.runner and self.key == key and self.runner.process.poll() is None:

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 MAGIC = b"GGUF"
 STRING, ARRAY, UINT32, UINT64 = 8, 9, 4, 10
+TRAINED_CONTEXT = 32768
 FIXED = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 # The stand-in's own key: how large the weights would be if the file were the real model's.
 WEIGHTS = "standin.weights_bytes"
@@ -55,6 +56,11 @@ def shape(path: Path) -> tuple[str, int, int]:
     return architecture, metadata.get(f"{architecture}.block_count", 16), metadata.get(WEIGHTS, path.stat().st_size)
 
 
+def trained_context(path: Path) -> int:
+    metadata = read(path)
+    return metadata.get(f"{metadata.get('general.architecture', 'llama')}.context_length", TRAINED_CONTEXT)
+
+
 def write(path: Path, name: str, architecture: str, blocks: int, weights: int, padding: int) -> None:
     """A file that has the metadata of a model and noise for its tensors."""
 
@@ -65,6 +71,7 @@ def write(path: Path, name: str, architecture: str, blocks: int, weights: int, p
         text("general.architecture") + struct.pack("<I", STRING) + text(architecture),
         text("general.name") + struct.pack("<I", STRING) + text(name),
         text(f"{architecture}.block_count") + struct.pack("<II", UINT32, blocks),
+        text(f"{architecture}.context_length") + struct.pack("<II", UINT32, TRAINED_CONTEXT),
         text(WEIGHTS) + struct.pack("<IQ", UINT64, weights),
     ]
     path.write_bytes(MAGIC + struct.pack("<IQQ", 3, 0, len(entries)) + b"".join(entries) + bytes(padding))

@@ -179,7 +179,7 @@ class Model:
             time.sleep(0.2)
             folder = Path(os.environ["GGML_BACKEND_PATH"]).parent / "rocblas/library"
             missing = f"{folder}/TensileLibrary.dat: Illegal seek"
-            raw(f"rocBLAS error: Cannot read {missing} for GPU arch : {self.device.silicon}")
+            raw(f"rocBLAS error: Cannot read {missing} for GPU arch : {self.device.compute}")
             os.abort()
         time.sleep((prompt - cached) / prompt_speed)
         if self.device and self.memory and self.fault == "kernel_fault":
