@@ -87,6 +87,18 @@ GFX_SOURCES: list[tuple[str, Tree, str | None, str | None]] = [
     ("ip_discovery of a 780M", {**HOST, **RADEON_780M}, "gfx1103", "ip_discovery"),
     ("ip_discovery of a 7800 XT", {**HOST, **RX_7800_XT}, "gfx1101", "ip_discovery"),
     ("GC link lost", without({**HOST, **RADEON_780M}, "/GC"), "gfx1103", "ip_discovery"),
+    (
+        "GC as a plain directory",
+        {
+            **without({**HOST, **RADEON_780M}, "ip_discovery"),
+            **{
+                f"{CARD}/ip_discovery/die/0/GC/0/{k}": v
+                for k, v in (("major", "11"), ("minor", "5"), ("revision", "1"))
+            },
+        },
+        "gfx1151",
+        "ip_discovery",
+    ),
     ("old kernel: PCI id", without({**HOST, **RADEON_780M}, "ip_discovery"), "gfx1103", "pci_id"),
     ("unknown GC: PCI id", {**HOST, **RADEON_780M, f"{CARD}/ip_discovery/die/0/11/0/major": "13"}, "gfx1103", "pci_id"),
     ("KFD wins over GC", {**MINIPC, f"{CARD}/ip_discovery/die/0/11/0/major": "10"}, "gfx1103", "kfd"),
@@ -333,7 +345,8 @@ def test_hidden_reason(tmp_path: Path, tree: Tree, reason: str, backends: list[s
 
 
 def test_a_bare_copy_of_sysfs_hides_nothing(tmp_path: Path) -> None:
-    assert gpus(tmp_path, RX_7800_XT)[0]["hidden_reason"] is None
+    (gpu,) = gpus(tmp_path, RX_7800_XT)
+    assert (gpu["hidden_reason"], gpu["render_node"]) == (None, "/dev/dri/renderD129")
 
 
 UEVENT = "DRIVER=amdgpu\nPCI_CLASS=38000\nPCI_ID=1002:150E\nPCI_SUBSYS_ID=17AA:50DA\nPCI_SLOT_NAME=0000:c4:00.0\n"
