@@ -68,9 +68,8 @@ def _blocks(label: str, texts: list[str], hang: int = 0) -> list[str]:
     return [line for at, text in enumerate(texts) for line in _block("" if at else label, text, hang)]
 
 
-def _gpu(gpu: Mapping[str, Any]) -> str:
-    name = gpu.get("product") or gpu.get("pci_id") or "a GPU without a name"
-    parts = [f"{name} ({gpu['gfx']})" if gpu.get("gfx") else str(name)]
+def _gpu(gpu: Mapping[str, Any], name: str) -> str:
+    parts = [f"{name} ({gpu['gfx']})" if gpu.get("gfx") else name]
     if gpu.get("integrated"):
         parts.append(f"integrated: {_gib(gpu.get('vram_bytes'))} of its own, may borrow {_gib(gpu.get('gtt_bytes'))}")
     elif gpu.get("vram_bytes"):
@@ -95,8 +94,8 @@ def _machine(facts: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _found(facts: Mapping[str, Any]) -> list[str]:
-    gpus = [_gpu(gpu) for gpu in facts.get("gpus") or []]
+def _found(plan: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    gpus = [_gpu(gpu, device["product"]) for gpu, device in zip(facts.get("gpus") or [], plan["devices"])]
     counted = [f"{gpus.count(name)} x {name}" if gpus.count(name) > 1 else name for name in dict.fromkeys(gpus)]
     return _blocks("Found", [*(counted or ["no GPU"]), *([_machine(facts)] if _machine(facts) else [])], 2)
 
@@ -172,7 +171,7 @@ def plan_text(plan: Mapping[str, Any], gpu_facts: Mapping[str, Any] | None = Non
     lines = [
         *textwrap.wrap(headline, WIDTH, subsequent_indent="  "),
         "-" * min(len(headline), WIDTH),
-        *_found(gpu_facts or {}),
+        *_found(plan, gpu_facts or {}),
         *_rungs(plan),
         *(_block("Proof", f"each rung is proven before it is kept; {success}.") if success else []),
         *_block("Memory", f"{plan['memory']['advice']}.{accepted if len(plan['rungs']) > 1 else ''}"),

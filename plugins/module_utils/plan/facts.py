@@ -92,6 +92,11 @@ class Machine:
     gpus: tuple = field(default_factory=tuple)
 
 
+def _nameless(vendor: str, pci_id: str | None, integrated: bool | None) -> str:
+    maker = {"amd": "AMD ", "nvidia": "NVIDIA ", "intel": "Intel "}.get(vendor, "")
+    return f"{maker}{'integrated GPU' if integrated else 'GPU'} {pci_id or ''}".strip()
+
+
 def _gpu(position: int, raw: dict, extra: dict) -> Gpu:
     pci_id = text(raw.get("pci_id"))
     vendor = text(raw.get("vendor")) or PCI_VENDORS.get((pci_id or "").split(":")[0], "other")
@@ -107,7 +112,7 @@ def _gpu(position: int, raw: dict, extra: dict) -> Gpu:
         index=position if index is None else index,
         vendor=vendor,
         gfx=gfx,
-        product=text(raw.get("product")) or (f"{vendor} GPU {pci_id}" if pci_id else f"{vendor} GPU"),
+        product=text(raw.get("product")) or _nameless(vendor, pci_id, integrated),
         pci_address=text(raw.get("pci_address")),
         integrated=integrated,
         vram_bytes=whole(raw.get("vram_bytes")),

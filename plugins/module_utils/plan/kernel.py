@@ -19,7 +19,7 @@ GIB = 1024**3
 PAGE = 4096
 # What the system keeps for itself: an eighth of what is built in, at least this.
 RESERVE = 8 * GIB
-# Less gain than this is not worth a reboot.
+# A gain of less than this, or of less than a fifth, is not worth a reboot.
 WORTHWHILE = 4 * GIB
 
 
@@ -66,7 +66,7 @@ def plan_kernel(gpus: list, machine: Machine, policy: Policy) -> dict:
         gtt = machine.pages_limit * PAGE
     if not wanted or gtt is None:
         return {**nothing, "reason": "the memory of the machine or of its GPU is not known"}
-    if policy.unified_memory_bytes is None and wanted - gtt < WORTHWHILE:
+    if policy.unified_memory_bytes is None and wanted - gtt < max(WORTHWHILE, gtt // 5):
         return {**nothing, "reason": f"the GPU may borrow {gib(gtt)} already"}
     if wanted == gtt:
         return {**nothing, "gtt_bytes": wanted, "reason": f"the GPU may borrow {gib(wanted)}, as wanted"}

@@ -39,7 +39,8 @@ SIZES = [
     (0.5, 62.5, 125, 109),  # Strix Halo, 128 GiB, small carve-out
     (96, 15.5, 31, None),  # the same with the carve-out of the guides
     (64, 31, 62, 46),
-    (0.5, 109, 125, None),
+    (0.5, 91, 125, None),
+    (0.5, 90, 125, 109),  # a fifth more is worth a reboot
     (0.5, 120, 125, None),  # more than we would give, by somebody's choice
     (8, 11.5, 23, None),  # 3.5 GiB more are not worth a reboot
     (4, 13.5, 27, 19),
