@@ -36,18 +36,19 @@ WIDTH = 96
 MIB = 1024 * 1024
 
 
-def headline(result: dict[str, Any]) -> str:
-    """The one sentence that matters."""
+def headline(result: dict[str, Any]) -> list[str]:
+    """What matters in one line of its own, then what state the host is left in."""
     backend, verdict = result["backend"], result["verdict"]
     if verdict == "failed":
-        return "Nothing is proven: no rung of the ladder works as it should. The service is left on the last one."
+        return ["Nothing is proven: no rung of the ladder works as it should.", "The service is left on the last one."]
+    if not result["accepted"]:
+        best = "proven" if verdict == "proven" else "working in part"
+        return [
+            f"The best that is {best} is {backend}, which the inventory does not accept.",
+            "The service runs on it.",
+        ]
     outcome = {"proven": "is proven on", "degraded": "works with less than it should on"}[verdict]
-    if result["accepted"]:
-        return f"Inference {outcome} {backend}."
-    return (
-        f"Inference {outcome} {backend} only: no better rung is proven, and the inventory does not accept {backend}."
-        " The service is left running on it."
-    )
+    return [f"Inference {outcome} {backend}."]
 
 
 def evidence_line(evidence: dict[str, Any]) -> str:
@@ -73,7 +74,7 @@ def _mib(size: int) -> str:
 
 
 def proof_story(result: dict[str, Any]) -> str:
-    lines = textwrap.wrap(headline(result), WIDTH)
+    lines = headline(result)
     tried = [rung for rung in result["rungs"] if rung["verdict"] != "proven" or not result["accepted"]]
     if tried:
         lines += ["", "Tried, in this order:"]

@@ -162,7 +162,13 @@ proof:
           description: V(info), V(warning), V(error) or V(critical). The last two prevent V(proven).
           type: str
         line:
-          description: The line of the kernel log.
+          description: The first such line of the kernel log.
+          type: str
+        count:
+          description: How many such lines there are.
+          type: int
+        meaning:
+          description: What it means.
           type: str
         remedy:
           description: What to do about it.
@@ -197,8 +203,17 @@ proof:
                 code:
                   description: The kind of failure, such as V(runner_crashed).
                   type: str
+                severity:
+                  description: V(info), V(warning), V(error) or V(critical). V(info) is no reason for a verdict.
+                  type: str
                 line:
-                  description: The line of the log.
+                  description: The first such line of the log.
+                  type: str
+                count:
+                  description: How many such lines there are.
+                  type: int
+                meaning:
+                  description: What it means.
                   type: str
                 remedy:
                   description: What to do about it.

@@ -24,6 +24,8 @@ INACTIVE_SECONDS = 5
 # systemd restarts a crashing engine for ever; this many restarts while we wait mean that it will never answer.
 HOPELESS_RESTARTS = 3
 SAMPLE_SECONDS = 0.05
+# The severities of what a person has to know, the worst first.
+SEVERE = ("critical", "error", "warning")
 
 
 class Sampler:
@@ -65,7 +67,7 @@ def prove(
     log = log_evidence(read_engine_log(whole or []), read_engine_log(new), whole, new)
     kernel_lines = host.kernel_lines()
     seen = read_kernel_log(kernel_lines or [])["faults"]
-    faults = [fault for fault in seen if fault.get("severity") in ("error", "critical")]
+    faults = [fault for fault in seen if fault["severity"] in ("error", "critical")]
     evidence = {
         "log": log,
         "api": run.api,
@@ -75,15 +77,16 @@ def prove(
         "error": run.error,
     }
     judged = judge(settings["expect"], settings["accept"], evidence, faults)
-    # What a proven engine complained about is not what anybody has to act on.
+    # What a proven engine complained about is not what anybody has to act on, nor is what is only information.
     failures = [] if judged["verdict"] == "proven" else log["failures"]
+    failures = [failure for severity in SEVERE for failure in failures if failure["severity"] == severity]
     reasons = judged["reasons"] + [f"{failure['code']}: {failure['line']}" for failure in failures]
     # systemd's own lines only repeat that it ended.
     engine_lines = [line.strip() for line in whole or [] if line.strip() and host.unit not in line]
     if run.error and engine_lines and (run.version is None or not failures):
         reasons.append(f"the log ends with: {engine_lines[-1]}")
     # Advice from the logs knows more than the verdict's own.
-    remedies = [item["remedy"] for item in [*faults, *failures] if item.get("remedy")] + judged["remedies"]
+    remedies = [item["remedy"] for item in [*faults, *failures]] + judged["remedies"]
     return {
         **judged,
         "reasons": reasons,

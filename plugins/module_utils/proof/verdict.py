@@ -77,10 +77,10 @@ def contradictions(evidence: Evidence) -> list[str]:
     log_says = f"the log says {log.get('backend')}" + (
         f" with {log['offloaded'][0]} of {log['offloaded'][1]} layers on the GPU" if log.get("offloaded") else ""
     )
-    api_says = f"the API says that {api.get('size_vram')} bytes of the model are in GPU memory"
+    api_says = f"the API says that {_mib(api.get('size_vram'))} of the model are in GPU memory"
+    grown = _mib((kernel.get("vram_growth_bytes") or 0) + (kernel.get("gtt_growth_bytes") or 0))
     kernel_says = (
-        f"the kernel counted {kernel.get('vram_growth_bytes')} bytes of VRAM and {kernel.get('gtt_growth_bytes')} bytes"
-        f" of GTT more than before the load, and at most {kernel.get('busy_percent')} % load of the GPU"
+        f"the kernel saw the GPU's memory in use grow by {grown} and its load reach {kernel.get('busy_percent')} %"
     )
     says = [(log_place, log_says), (api_place, api_says), (kernel_place, kernel_says)]
     return [
@@ -89,6 +89,10 @@ def contradictions(evidence: Evidence) -> list[str]:
         for there, second in says[number + 1 :]
         if here and there and here != there
     ]
+
+
+def _mib(size: int | None) -> str:
+    return f"{(size or 0) / MIB:.0f} MiB"
 
 
 def _log_place(log: Evidence) -> str | None:
@@ -169,7 +173,7 @@ def _shortfalls(evidence: Evidence) -> list[str]:
             short.append("neither the API nor the kernel confirms what the log says")
         # Every layer may be on the GPU while experts of the model have overflowed into RAM.
         if api.get("available") and api["size_vram"] < 0.95 * api["size"]:
-            short.append(f"only {api['size_vram']} of the model's {api['size']} bytes are in GPU memory")
+            short.append(f"only {_mib(api['size_vram'])} of the model's {_mib(api['size'])} are in GPU memory")
         if not log.get("offloaded"):
             short.append("the log does not say how many layers are on the GPU")
         elif log["offloaded"][0] < log["offloaded"][1]:

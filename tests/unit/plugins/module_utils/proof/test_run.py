@@ -312,3 +312,16 @@ def test_answers_of_another_form_are_errors(answer):
 
 def test_a_seeded_prompt_is_repeatable():
     assert unique_prompt(512, random.Random(1)) == unique_prompt(512, random.Random(1))
+
+
+def test_information_is_no_reason(world, url):
+    """An iGPU that the plan masks is dropped with a line that looks like a fault."""
+    world.new_lines = [
+        'time=2026-11-20T10:00:01.000Z level=INFO source=runner.go:421 msg="dropping integrated GPU; to enable, set '
+        'OLLAMA_IGPU_ENABLE=1" library=Vulkan compute=0.0 name=Vulkan1 description="AMD Radeon Graphics"'
+    ]
+    world.gpu_works = False
+    proof = prove_it(world, url)
+    assert [failure["severity"] for failure in proof["evidence"]["log"]["failures"]] == ["info"]
+    assert proof["verdict"] == "failed"
+    assert len(proof["reasons"]) == len(proof["contradictions"])
