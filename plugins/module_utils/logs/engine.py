@@ -54,7 +54,7 @@ _NEEDLES = (
 
 # Of these, those that may begin a new start.
 _OPENERS = frozenset({"server config", "total blobs", "Listening on", *runner.BUILD_NEEDLES})
-_WAITING = 20_000
+_WAITING = 1 << 22  # characters
 
 _LISTENING = re.compile(r"^Listening on \S+ \(version ([^\s)]+)\)")
 _AMDGPU_MEMORY = re.compile(r"^\[(\d{1,3})\] amdgpu totalMemory (\d{1,9})M")
@@ -79,6 +79,7 @@ class _Reader:
         """
         output_needles = self.signatures.output_needles
         waiting: list[tuple[str, list[str]]] = []
+        size = 0
         for line in joined(self.needles.batches(lines), lambda text: any(map(text.__contains__, output_needles))):
             found = self.needles.found(line)
             if not found:
@@ -92,8 +93,10 @@ class _Reader:
                     waiting.clear()
             else:
                 waiting.append((line, found))
-                if len(waiting) >= _WAITING:
+                size += len(line)
+                if size > _WAITING:
                     self._take(waiting)
+                    size = 0
         self._take(waiting)
 
     def _take(self, waiting: list[tuple[str, list[str]]]) -> None:
@@ -202,7 +205,7 @@ class _Reader:
             return
         if not start.computes:
             start.devices = []
-        start.computes.append(library)
+        start.computes[library] = True
         name = attributes.get("description") or attributes.get("name") or ""
         compute = attributes.get("compute", "")
         start.add_device(
@@ -220,7 +223,7 @@ class _Reader:
         versions = _AMDGPU_VERSIONS.match(message)
         memory = _AMDGPU_MEMORY.match(message)
         if message.lower().startswith(("nvidia gpu detected", "radeon gpu detected")):
-            start.found.append("cuda" if message[0] in "Nn" else "rocm")
+            start.found.add("cuda" if message[0] in "Nn" else "rocm")
         elif message.startswith("no GPU detected"):
             start.cpu_only = not start.found
         elif versions:
@@ -228,7 +231,7 @@ class _Reader:
         elif memory:
             index = int(memory.group(1))
             gfx = start.gfx[index] if index < len(start.gfx) else None
-            start.found.append("rocm")
+            start.found.add("rocm")
             start.add_device("rocm", f"amdgpu {index}", int(memory.group(2)) << 20, gfx=gfx)
 
     # --- judging ---
@@ -236,7 +239,7 @@ class _Reader:
     def result(self) -> dict[str, Any]:
         """The engine_log."""
         start = self.start
-        discovered = start.computes or list(dict.fromkeys(start.found))
+        discovered = list(start.computes) or [name for name in BACKENDS if name in start.found]
         backend, source, load = self._backend(discovered)
         self._derive(discovered, backend, load)
         known_backend = backend in BACKENDS or backend == "cpu"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 # A longer line is looked at in pieces, so that a file without a line end costs no memory.
 MAX_LINE = 1 << 16
@@ -27,19 +27,27 @@ class Record(NamedTuple):
 
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]|#033\[[0-9;]*m|\^\[\[[0-9;]*m")
-_STRUCTURED = re.compile(r"(?:time=\S+ )?level=[A-Z]+\S* (?:source=\S+ )?msg=|\bsource=\S+\.go:\d+ msg=")
-_GO_LOG = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (?:\[?(?:INFO|WARN|ERROR|DEBUG)\]? )?\w+\.go:\d+: ")
-_SPLIT = re.compile(r"(?=time=\d{4}-\d\d-\d\dT)|(?=\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \w+\.go:\d+: )")
+_STRUCTURED = re.compile(
+    r"(?:time=\S{1,40} )?level=[A-Z]{1,9}\S{0,4} (?:source=\S{1,80} )?msg=|\bsource=\w{1,60}\.go:\d{1,6} msg="
+)
+_GO_LOG = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (?:\[?(?:INFO|WARN|ERROR|DEBUG)\]? )?\w{1,60}\.go:\d{1,6}: ")
+_SPLIT = re.compile(r"(?=time=\d{4}-\d\d-\d\dT)|(?=\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \w{1,60}\.go:\d{1,6}: )")
 # A value whose quote never closes runs to the end: the scan stays linear.
 _PAIR = re.compile(r'("(?:[^"\\]|\\.)*(?:"|$)|[^\s="]+)=("(?:[^"\\]|\\.)*(?:"|$)|[^\s"]*)|\S+')
 _ESCAPE = re.compile(r"\\(.)")
-# What the first word of a line looks like when it begins an entry of its own.
+# What a line looks like that begins an entry of its own, even while a quote is open,
 _ENTRY_START = re.compile(
-    r"time=|level=|\[GIN|\[\d|\{\"|\d{4}[-/]\d\d[-/]\d\d|<\d+>|[\w.-]+ *\| |-- "
+    r"time=|level=|\[GIN|\[\d|\{\"|\d{4}[-/]\d\d[-/]\d\d|<\d+>|[\w.-]+ +\| |-- "
     r"|\S{3,12}\.? +\d{1,2} \d\d:\d\d:\d\d |\d\d? \S+ \d\d:\d\d:\d\d "
-    r"|[\w<>~:. -]{2,60}:(?: |$)| *Device \d+:|goroutine|panic|fatal|SIG|r\d+ |---|===|\.\.\."
-    r"|(?:llama|llm|ggml|gguf|print_info|load|srv|slot|main|clip|system_info|common|CUDA|ROCm|HIP|Memory|HW |Error)\S*"
+    r"| *Device \d+:|goroutine |panic: |SIG[A-Z]+: |(?:llama|llm|ggml|gguf|load|common|clip)_\w+: "
+    r"|(?:print_info|load|main|clip|system_info): |(?:srv|slot|cmn) +\w"
+    r"|(?:CUDA|ROCm|HIP|rocBLAS) error|Memory access fault|HW Exception|Error: "
 )
+# and while none is.
+_LABEL = re.compile(r"[\w<>~:. -]{2,60}:(?: |$)|\.\.\.|===|---")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*(?:"|$)')
+# No terminal is narrower: a shorter line did not end because it was full.
+_NARROWEST = 60
 _KEY_FIRST = re.compile(
     r"(?:msg|id|filter_id|library|variant|compute|driver|name|description|libdirs|pci_id|type|total|available|error|"
     r"source|level|cmd|env|total_vram|default_num_ctx|gpu|gpu_type|extra_envs|OLLAMA_LIBRARY_PATH|supported|device|"
@@ -80,6 +88,8 @@ class Needles:
             batch = list(itertools.islice(iterator, self._BATCH))
             if not batch:
                 return
+            if max(map(len, batch)) > MAX_LINE:
+                batch = [line[at : at + MAX_LINE] for line in batch for at in range(0, len(line), MAX_LINE)]
             text = "\n".join(batch)
             if "\x1b" in text or "\0" in text or "#033[" in text:
                 batch = [clean(line) for line in batch]
@@ -107,7 +117,7 @@ def clean(text: str) -> str:
 
 def pairs(text: str) -> dict[str, str]:
     """The key=value pairs of a text (Go's slog: quoted where needed); a cut last value is left out."""
-    found = {}
+    found: dict[str, str] = {}
     for match in _PAIR.finditer(text):
         key, value = match.group(1), match.group(2)
         if key is None or value is None:
@@ -154,31 +164,49 @@ def parse(line: str) -> Iterator[Record]:
         yield Record(part)
 
 
-def joined(lines: Iterable[str], ends: Any = None) -> Iterator[str]:
+def joined(lines: Iterable[str], ends: Callable[[str], bool]) -> Iterator[str]:
     """The lines, with a structured record that was wrapped over several lines made one again.
 
     `ends(line)` says that a line is an entry of its own whatever it looks like.
     """
-    held = ""
+    held: list[str] = []
+    size, in_quotes, complete = 0, False, False
     for line in lines:
         line = line.rstrip("\r\n")
         if held:
-            if len(held) < MAX_RECORD and _continues(held, line) and not (ends and ends(line)):
-                held += (" " if _KEY_FIRST.match(line) and held[-1] not in ' "=' else "") + line
+            full = len(held[-1]) >= _NARROWEST
+            if line and size < MAX_RECORD and _goes_on(line, in_quotes, complete, full) and (full or not ends(line)):
+                if _KEY_FIRST.match(line) and held[-1][-1] not in ' "=':
+                    line = " " + line
+                held.append(line)
+                size += len(line)
+                in_quotes ^= _odd_quotes(line)
+                complete = complete or "msg=" in line
                 continue
-            yield held
-            held = ""
+            yield "".join(held)
+            held = []
         if "msg=" in line or "level=" in line or ".go:" in line:
-            held = line
+            held = [line]
+            size, in_quotes, complete = len(line), _odd_quotes(line), "msg=" in line or "level=" not in line
         elif line:
             yield line
     if held:
-        yield held
+        yield "".join(held)
 
 
-def _continues(held: str, line: str) -> bool:
-    if not line or _ENTRY_START.match(line):
+def _goes_on(line: str, in_quotes: bool, complete: bool, full: bool) -> bool:
+    """Whether a line is the rest of the structured record before it, the last line of which may have been full."""
+    if "time=2" in line or _ENTRY_START.match(line):
         return False
-    if (held.count('"') - held.count('\\"')) % 2:
+    if in_quotes or not complete:
         return True
-    return _KEY_FIRST.match(line.lstrip()) is not None or ("msg=" not in held and "level=" in held)
+    if _LABEL.match(line):
+        return False
+    words = _QUOTED.sub("Q", line[:4096]).split()
+    if len(words) == 1:
+        return full
+    return "=" in line and all("=" in word for word in words[1:-1])  # the last may be cut as well
+
+
+def _odd_quotes(text: str) -> bool:
+    return (text.count('"') - text.count('\\"')) % 2 == 1

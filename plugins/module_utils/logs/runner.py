@@ -25,22 +25,26 @@ NEEDLES = (
     *BUILD_NEEDLES,
 )
 
-_OFFLOADED = re.compile(r"offloaded (\d+)/(\d+) layers to GPU")
+_OFFLOADED = re.compile(r"offloaded (\d{1,6})/(\d{1,6}) layers to GPU")
 _BUFFER = re.compile(
     r"\b(CPU|ROCm\d+|CUDA\d+|Vulkan\d+|Metal|MTL\d+|SYCL\d+|ROCm|CUDA|Vulkan)(?:_(\w+))? +"
     r"(model |compute |KV |output |RS )?buffer size *="
 )
 _USING_DEVICE = re.compile(
-    r"using device (ROCm|CUDA|Vulkan|Metal|MTL|SYCL)\d* \((.*?)\)(?: \([0-9a-z:. ]+\))? - (\d+) MiB"
+    r"using device (ROCm|CUDA|Vulkan|Metal|MTL|SYCL)\d{0,3} \((.{1,200}?)\)(?: \([0-9a-z:. ]{1,40}\))? - (\d{1,9}) MiB"
 )
-_LISTED_DEVICE = re.compile(r"(?:^|[\s-])(ROCm|CUDA|Vulkan|Metal|MTL)\d* *: (.+?) \((\d+) MiB, (\d+) MiB free\)")
-_GGML_DEVICE = re.compile(r"Device \d+: ([^,]+), (?:compute capability [\d.]+|(gfx[0-9a-f]+))")
-_GGML_MEMORY = re.compile(r"VRAM: (\d+) MiB")
-_VULKAN_DEVICE = re.compile(r"ggml_vulkan: \d+ = (.+?) \| uma: ([01]) ")
-_FOUND = re.compile(r"ggml_\w+: [Ff]ound \d+ (ROCm|CUDA|Vulkan) devices")
+_LISTED_DEVICE = re.compile(
+    r"(?:^|[\s-])(ROCm|CUDA|Vulkan|Metal|MTL)\d{0,3} {0,9}: (.{1,200}?) \((\d{1,9}) MiB, (\d{1,9}) MiB free\)"
+)
+_GGML_DEVICE = re.compile(r"Device \d{1,3}: ([^,]{1,200}), (?:compute capability [\d.]+|(gfx[0-9a-f]+))")
+_GGML_MEMORY = re.compile(r"VRAM: (\d{1,9}) MiB")
+_VULKAN_DEVICE = re.compile(r"ggml_vulkan: \d{1,3} = (.{1,200}?) \| uma: ([01]) ")
+_FOUND = re.compile(r"ggml_\w{1,40}: [Ff]ound \d{1,4} (ROCm|CUDA|Vulkan) devices")
 _BUILD = re.compile(r"\bbuild(?::| =|_info:)? *b?(\d{3,6})[ -]\(?(?:[0-9a-f]{7,12}|unknown)\b|\bversion: (\d{3,6}) \(")
 _RADV_GFX = re.compile(r"\bRADV (GFX[0-9A-F]+)\b")
-_RUNNER_DIRECTORY = re.compile(r"[/\\](cpu|cuda|rocm|vulkan)[\w.]*[/\\]+\w*(?:ollama_llama_server|ext_server)")
+_RUNNER_DIRECTORY = re.compile(
+    r"[/\\](cpu|cuda|rocm|vulkan)[\w.]{0,20}[/\\]{1,4}\w{0,20}(?:ollama_llama_server|ext_server)"
+)
 
 
 def radv_gfx(name: str) -> str | None:
@@ -66,7 +70,7 @@ def build(text: str) -> str | None:
 def offloaded(start: Start, text: str) -> None:
     """How many layers are on the GPU; the last word counts."""
     for match in _OFFLOADED.finditer(text):
-        start.load.offload(*match.groups(), text)
+        start.load.offload(match.group(1), match.group(2), text)
 
 
 def read(start: Start, text: str) -> None:
@@ -85,7 +89,7 @@ def read(start: Start, text: str) -> None:
     if "model loaded" in text:
         start.load.finished = True
     for match in _FOUND.finditer(text):
-        start.found.append(backend_name(match.group(1)))
+        start.found.add(backend_name(match.group(1)))
     _devices(start, text)
 
 
@@ -118,9 +122,9 @@ def _devices(start: Start, text: str) -> None:
         name, gfx = device.groups()
         memory = _GGML_MEMORY.search(text)
         library = "rocm" if gfx or "AMD" in name or "rocm" in start.found else "cuda"
-        start.found.append(library)
+        start.found.add(library)
         start.add_device(library, name, int(memory.group(1)) << 20 if memory else None, gfx=gfx)
     elif vulkan:
         name = vulkan.group(1)
-        start.found.append("vulkan")
+        start.found.add("vulkan")
         start.add_device("vulkan", name, gfx=radv_gfx(name), integrated=vulkan.group(2) == "1")

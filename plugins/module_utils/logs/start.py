@@ -11,7 +11,7 @@ from typing import Any
 
 BACKENDS = ("rocm", "vulkan", "cuda")
 
-_SIZE = re.compile(r"^([\d.]+) ?(?:([KMGTP])(i?))?B$")
+_SIZE = re.compile(r"^(\d{1,9}(?:\.\d{1,9})?) ?(?:([KMGTP])(i?))?B$")
 
 
 def parse_size(text: str) -> int | None:
@@ -19,12 +19,8 @@ def parse_size(text: str) -> int | None:
     match = _SIZE.match(text.strip())
     if not match:
         return None
-    try:
-        number = float(match.group(1))
-    except ValueError:
-        return None
     power = " KMGTP".index(match.group(2) or " ")
-    return int(number * (1024 if match.group(3) else 1000) ** power)
+    return int(float(match.group(1)) * (1024 if match.group(3) else 1000) ** power)
 
 
 def backend_name(library: str) -> str:
@@ -45,7 +41,7 @@ class Load:
 
     def offload(self, layers: str, of: str, line: str) -> None:
         """So many layers went to the GPU."""
-        self.offloaded = [int(layers[:9]), int(of[:9])]
+        self.offloaded = [int(layers), int(of)]
         self.line = line
 
     def memory(self, library: str) -> None:
@@ -78,8 +74,8 @@ class Start:
         self.opened_by: set[str] = set()
         self.devices: list[dict[str, Any]] = []
         # libraries of the GPUs in `inference compute` lines, and of those that older lines or the runner name
-        self.computes: list[str] = []
-        self.found: list[str] = []
+        self.computes: dict[str, bool] = {}
+        self.found: set[str] = set()
         self.cpu_only = False
         self.gfx: list[str] = []
         self.runners: str | None = None
