@@ -82,6 +82,9 @@ ansible_facts:
         cli:
           description: Path of the command that a user gets by typing C(ollama).
           type: str
+        cli_target:
+          description: What the command is a link to.
+          type: str
         current:
           description: The installed version in use, of those that this collection installed.
           type: str
@@ -109,7 +112,7 @@ ansible_facts:
             - C(stale) tells that files of the unit or of the release are newer than the running process.
           type: dict
         account:
-          description: The service's C(user), whether it C(exists), its C(uid) and C(home).
+          description: The service's C(user), whether it C(exists), its C(uid), C(home) and C(comment).
           type: dict
         models:
           description: The models directory with C(path), C(exists), C(parent_exists), C(owner) and C(bytes).

@@ -50,7 +50,7 @@ def environment_lines(environment: Mapping[str, object]) -> list[str]:
 def logical_lines(text: str) -> Iterator[str]:
     """The lines of a unit file without comments, continuations joined (systemd.syntax(7))."""
     pending = ""
-    for raw in text.splitlines():
+    for raw in text.split("\n"):
         line = raw.strip()
         if line.startswith(("#", ";")) or (not line and not pending):
             continue

@@ -165,6 +165,10 @@ def gather_models(path: str) -> dict[str, Any]:
     return facts
 
 
+def link_target(path: str | None) -> str | None:
+    return os.readlink(path) if path and os.path.islink(path) else None
+
+
 def owner_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
@@ -176,8 +180,8 @@ def gather_account(name: str) -> dict[str, Any]:
     try:
         entry = pwd.getpwnam(name)
     except KeyError:
-        return {"user": name, "exists": False, "uid": None, "home": None}
-    return {"user": name, "exists": True, "uid": entry.pw_uid, "home": entry.pw_dir}
+        return {"user": name, "exists": False, "uid": None, "home": None, "comment": None}
+    return {"user": name, "exists": True, "uid": entry.pw_uid, "home": entry.pw_dir, "comment": entry.pw_gecos}
 
 
 def engine_version(path: str, root: str, run: Run) -> str | None:
@@ -236,6 +240,7 @@ def gather(run: Run, root: str, user: str, models: str | None, port: int, fact: 
         "zstd": bool(shutil.which("zstd")),
         "binary": binary and {"path": binary, "version": engine_version(binary, root, run)},
         "cli": shutil.which("ollama"),
+        "cli_target": link_target(shutil.which("ollama")),
         "current": current,
         "previous": linked_version(root, "previous"),
         "versions": [

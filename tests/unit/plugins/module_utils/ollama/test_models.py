@@ -1,0 +1,225 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import hashlib
+import http.server
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.api import Api, ApiError, parse_lines
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.models import Wanted, ensure, manifest_path
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+class Engine(http.server.ThreadingHTTPServer):
+    """Answers as Ollama's API does, from three dictionaries."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.models: dict[str, str] = {}
+        self.made_from: dict[str, str] = {}
+        self.blobs: dict[str, bytes] = {}
+        self.registry = {"tiny:latest": "d1"}
+        self.calls: list[str] = []
+        self.pull_ends_with = '{"status": "success"}'
+        self.api = Api(f"http://127.0.0.1:{self.server_port}", timeout=5)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    server: Engine
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+    def answer(self, text: str, code: int = 200) -> None:
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(text.encode())
+
+    def body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+    def do_HEAD(self) -> None:
+        self.answer("", 200 if self.path.rsplit(":", 1)[-1] in self.server.blobs else 404)
+
+    def do_GET(self) -> None:
+        models = [{"name": name, "digest": digest} for name, digest in self.server.models.items()]
+        self.answer(json.dumps({"models": models} if self.path == "/api/tags" else {"version": "0.32.15"}))
+
+    def do_DELETE(self) -> None:
+        self.server.models.pop(json.loads(self.body())["model"])
+        self.answer("")
+
+    def do_POST(self) -> None:
+        engine = self.server
+        engine.calls.append(self.path)
+        if self.path.startswith("/api/blobs/"):
+            engine.blobs[self.path.rsplit(":", 1)[-1]] = self.body()
+            return self.answer("", 201)
+        asked = json.loads(self.body())
+        name = asked["model"]
+        if self.path == "/api/show":
+            return self.answer(
+                json.dumps({"modelfile": f"FROM /m/blobs/sha256-{engine.made_from[name]}\nPARAMETER x 1"})
+            )
+        if self.path == "/api/pull":
+            if name not in engine.registry:
+                return self.answer(
+                    '{"status": "pulling manifest"}\n{"error": "pull model manifest: file does not exist"}\n'
+                )
+            if "success" in engine.pull_ends_with:
+                engine.models[name] = engine.registry[name]
+            return self.answer('{"status": "pulling manifest"}\n' + engine.pull_ends_with + "\n")
+        (digest,) = asked["files"].values()
+        engine.made_from[name] = digest[len("sha256:") :]
+        engine.models[name] = "m-" + engine.made_from[name]
+        return self.answer('{"status": "success"}\n')
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    server = Engine()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def wanted(name: str = "tiny", state: str = "present", source: str = "registry", **options: str) -> Wanted:
+    return Wanted(name, state, source, options.get("path"), options.get("sha256"), options.get("store"))
+
+
+def has(engine: Engine, want: Wanted, check_mode: bool = False) -> bool:
+    return ensure(engine.api, want, 0, check_mode)[0]
+
+
+def test_registry(engine: Engine) -> None:
+    assert has(engine, wanted(), check_mode=True)
+    assert engine.calls == []
+    assert has(engine, wanted())
+    assert not has(engine, wanted())
+    assert engine.calls == ["/api/pull"]
+    assert not has(engine, wanted(state="latest"))
+    engine.registry["tiny:latest"] = "d2"
+    assert not has(engine, wanted())
+    assert has(engine, wanted(state="latest"))
+    assert has(engine, wanted(state="absent"))
+    assert not has(engine, wanted(state="absent"))
+
+
+def test_an_error_inside_a_good_answer_is_an_error(engine: Engine) -> None:
+    with pytest.raises(ApiError, match="file does not exist"):
+        has(engine, wanted("unknown"))
+
+
+@pytest.mark.parametrize("end", ['{"status": "verifying sha256 digest"}', "<html>"])
+def test_a_pull_that_does_not_end_in_success_is_an_error(engine: Engine, end: str) -> None:
+    engine.pull_ends_with = end
+    with pytest.raises(ApiError, match=r"ended without success|cannot be read"):
+        has(engine, wanted())
+
+
+def test_gguf(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"GGUF one")
+    want = wanted("mine:1", source="gguf", path=str(path))
+    assert has(engine, want, check_mode=True)
+    assert has(engine, want)
+    assert list(engine.blobs.values()) == [b"GGUF one"]
+    assert not has(engine, wanted("mine:1", source="gguf", path=str(path)))
+    path.write_bytes(b"GGUF two")
+    assert has(engine, wanted("mine:1", source="gguf", path=str(path)))
+    assert len(engine.blobs) == 2
+
+
+def test_gguf_with_another_checksum_is_refused(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"GGUF")
+    with pytest.raises(ApiError, match="nothing was created"):
+        has(engine, wanted(source="gguf", path=str(path), sha256="0" * 64))
+    assert engine.calls == []
+
+
+def test_an_engine_that_does_not_answer() -> None:
+    api = Api("http://127.0.0.1:1", timeout=1)
+    with pytest.raises(ApiError, match=r"http://127\.0\.0\.1:1 does not answer"):
+        ensure(api, wanted(), 0, check_mode=False)
+    assert ensure(api, wanted(), 0, check_mode=True) == (True, "")
+    assert ensure(api, wanted(state="absent"), 0, check_mode=True) == (False, "")
+
+
+def store(folder: Path, name: str, *contents: bytes) -> list[str]:
+    """A models directory with one model; returns the names of its blobs."""
+    digests = [hashlib.sha256(content).hexdigest() for content in contents]
+    (folder / "blobs").mkdir(parents=True)
+    for digest, content in zip(digests, contents):
+        (folder / "blobs" / f"sha256-{digest}").write_bytes(content)
+        os.utime(folder / "blobs" / f"sha256-{digest}", (0, 0))
+    config, *layers = [{"digest": f"sha256:{digest}"} for digest in digests]
+    manifest = folder / manifest_path(name)
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(json.dumps({"config": config, "layers": layers}))
+    return [f"sha256-{digest}" for digest in digests]
+
+
+def test_blobs(engine: Engine, tmp_path: Path) -> None:
+    blobs = store(tmp_path / "from", "tiny:latest", b"config", b"layer")
+    (tmp_path / "to").mkdir()
+    want = wanted(source="blobs", path=str(tmp_path / "from"), store=str(tmp_path / "to"))
+    # This engine does not read the directory, so that it cannot agree afterwards.
+    with pytest.raises(ApiError, match="not there although"):
+        has(engine, want)
+    assert sorted(os.listdir(tmp_path / "to/blobs")) == sorted(blobs)
+    assert (tmp_path / "to" / manifest_path("tiny:latest")).exists()
+    assert all((tmp_path / "to/blobs" / blob).stat().st_mtime > 0 for blob in blobs)
+
+
+def test_a_blob_that_is_not_what_its_name_says_is_not_copied(engine: Engine, tmp_path: Path) -> None:
+    blobs = store(tmp_path / "from", "tiny:latest", b"config", b"layer")
+    (tmp_path / "from/blobs" / blobs[1]).write_bytes(b"other")
+    (tmp_path / "to").mkdir()
+    with pytest.raises(ApiError, match="not the content that its name promises"):
+        has(engine, wanted(source="blobs", path=str(tmp_path / "from"), store=str(tmp_path / "to")))
+    assert os.listdir(tmp_path / "to/blobs") == [blobs[0]]
+    with pytest.raises(ApiError, match="holds no model other:latest"):
+        has(engine, wanted("other", source="blobs", path=str(tmp_path / "from"), store=str(tmp_path / "to")))
+
+
+MANIFESTS: list[tuple[str, str]] = [
+    ("tiny:latest", "manifests/registry.ollama.ai/library/tiny/latest"),
+    ("me/tiny:1", "manifests/registry.ollama.ai/me/tiny/1"),
+    ("host.lan:5000/me/tiny:1", "manifests/host.lan:5000/me/tiny/1"),
+]
+
+
+@pytest.mark.parametrize(("tag", "path"), MANIFESTS)
+def test_manifest_path(tag: str, path: str) -> None:
+    assert manifest_path(tag) == path
+    assert wanted(tag).tag == tag
+
+
+@pytest.mark.parametrize("tag", ["../x:1", "a//b:1", "a:..", "a/../b:1", ":1"])
+def test_manifest_path_stays_inside(tag: str) -> None:
+    with pytest.raises(ApiError, match="is not the name"):
+        manifest_path(tag)
+
+
+def test_a_name_without_a_tag_is_latest() -> None:
+    assert wanted("host.lan:5000/me/tiny").tag == "host.lan:5000/me/tiny:latest"
+
+
+@given(st.lists(st.binary(max_size=40), max_size=5))
+def test_any_answer_is_read_or_refused(lines: list[bytes]) -> None:
+    try:
+        list(parse_lines(lines))
+    except ApiError:
+        return
