@@ -74,11 +74,18 @@ def _no_kfd(gpu: Gpu, machine: Machine) -> str | None:
     return None
 
 
+def _small(gpu: Gpu) -> bool:
+    """Below IGPUMemLimit of Ollama's discover/amd_linux.go, up to 0.12.3."""
+    return gpu.vram_bytes is not None and gpu.vram_bytes < 1024**3
+
+
 def _judge_rocm(candidate: Candidate, machine: Machine, engine: dict, policy: Policy) -> None:
     gpu, extra = candidate.gpu, policy.catalogue
     reason = _no_kfd(gpu, machine)
     if reason is None and engine["name"] == "ollama" and policy.installation.get("machine") in ("aarch64", "arm64"):
         reason = "Ollama has no ROCm build for arm64"
+    if reason is None and engine["igpu"] == "refused_by_rocm" and gpu.shares_memory and _small(gpu):
+        reason = f"{engine['title']} skips an integrated GPU with less than 1 GiB of its own: raise the BIOS carve-out"
     if reason is None and gpu.gfx is None:
         reason = "its architecture is unknown"
     if reason is None and gpu.gfx is not None:
@@ -91,9 +98,7 @@ def _judge_rocm(candidate: Candidate, machine: Machine, engine: dict, policy: Po
             values = [wanted]
         candidate.rocm = values[0] if values else None
         reason = rocm_refusal(gpu, engine, extra)
-        if candidate.rocm is None and gpu.gfx not in engine["gfx_dropped"]:
-            reason += ", and it has no good override"
-        elif candidate.rocm is None:
+        if candidate.rocm is None:
             reason += "; it has no good override"
     if candidate.rocm is None:
         candidate.refusals["rocm"] = reason

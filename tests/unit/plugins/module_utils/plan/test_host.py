@@ -144,6 +144,14 @@ def test_what_fits(facts: dict, usable: int | None, context: int | None):
     assert memory["advice"]
 
 
+def test_the_advice_counts_the_gpus():
+    two = machine(amd("gfx1100", 24), amd("gfx1100", 24, at=1))
+    assert "48 GiB of memory of 2 GPUs" in make_plan(two)["memory"]["advice"]
+    assert (
+        "24 GiB of GPU memory: models of up to 20.7 GiB" in make_plan(machine(amd("gfx1100", 24)))["memory"]["advice"]
+    )
+
+
 def test_each_backend_counts_the_memory_that_it_sees():
     facts = apu(6, 45, 90, "gfx1150")
     facts["gpus"][0]["usable_by_backend"] = {"rocm": 6 * GIB, "vulkan": 51 * GIB}

@@ -159,6 +159,11 @@ def test_a_host_that_is_to_use_its_processor_says_why_its_gpu_rests():
     assert plan["devices"][0]["reason"] == "the inventory wants the processor"
 
 
+def test_the_inventory_s_mask_narrows_rocm_down():
+    facts = machine(amd("gfx1100", 24), amd("gfx1100", 24, at=1))
+    assert make_plan(facts, {"environment": {"ROCR_VISIBLE_DEVICES": 1}})["rungs"][0]["devices"] == [1]
+
+
 def test_the_plan_changes_neither_facts_nor_policy_and_is_the_same_twice():
     facts, policy = desktop(), {"environment": {"OLLAMA_DEBUG": 1}, "accept": ["cpu"], "proven": {"id": "vulkan"}}
     before = copy.deepcopy((facts, policy))

@@ -37,6 +37,8 @@ LADDERS: list[tuple[str, dict, str, list[str]]] = [
     ("a tower before Vulkan", tower(), "0.12.10", ["rocm", "cpu"]),
     ("a minipc while gfx1103 was built", minipc(), "0.31.1", ["vulkan", "rocm", "cpu"]),
     ("a minipc before Vulkan", minipc(), "0.12.3", ["rocm-override", "cpu"]),
+    ("an APU with a small carve-out of old", halo(), "0.12.3", ["cpu"]),
+    ("the same while carve-outs did not count", halo(), "0.12.4", ["rocm", "cpu"]),
     ("a halo before gfx1151", halo(), "0.6.1", ["cpu"]),
     ("a Vega 20 while it was built", machine(amd("gfx906", 32)), "0.12.3", ["rocm", "cpu"]),
     ("a Vega 20 today", machine(amd("gfx906", 32)), "0.32.15", ["vulkan", "cpu"]),
@@ -286,6 +288,19 @@ def test_a_vendor_that_is_not_named_is_known_by_its_pci_id():
     card = {**RX_7900, "vendor": None, "pci_id": "1002:744c"}
     assert rungs(machine(RX_7900, card)) == ["rocm", "vulkan", "cpu"]
     assert make_plan({"gpus": [card]})["status"] == "gpu"
+
+
+def test_the_reason_for_vulkan_names_who_brings_it():
+    mixed = machine(other("nvidia"), amd("gfx1010", 8, at=1), nvidia_driver="580")
+    reasons = [
+        next(rung["reason"] for rung in make_plan(facts)["rungs"] if rung["id"] == "vulkan")
+        for facts in (nvidia(), tower(), mixed)
+    ]
+    assert [reason.split(": ")[1] for reason in reasons] == [
+        "NVIDIA's driver brings Vulkan, too",
+        "Mesa's Vulkan driver needs no ROCm",
+        "Vulkan drives them together",
+    ]
 
 
 def test_requirements_of_the_rungs():
