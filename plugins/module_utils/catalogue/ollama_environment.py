@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 import re
 
-from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue.ollama import reached
+from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue.ollama import reached, release
 
 SOURCE = "https://github.com/ollama/ollama/blob/main/envconfig/config.go"
 
@@ -269,6 +269,19 @@ def _check_together(environment: dict, version: str) -> list:
                 "two_masks",
                 "HIP_VISIBLE_DEVICES counts among what ROCR_VISIBLE_DEVICES leaves: together they hide GPUs.",
                 "Keep ROCR_VISIBLE_DEVICES only.",
+            )
+        )
+    library, known = environment.get("OLLAMA_LLM_LIBRARY"), release(version)
+    folders = [known["rocm_library"], known["vulkan_library"], "cuda_v12", "cuda_v13", "cpu"]
+    if library and known["library_by_folder"] and library not in folders and not library.startswith(("mlx_", "cuda_j")):
+        problems.append(
+            _problem(
+                "OLLAMA_LLM_LIBRARY",
+                library,
+                "stale_library_name",
+                f"Ollama {version} has no library folder named {library}: it would skip every GPU, in silence.",
+                f"Remove it. Folders: {', '.join(name for name in folders[:-1] if name)}; cpu forces the processor.",
+                "warning",
             )
         )
     if "OLLAMA_GPU_OVERHEAD" in environment and reached(version, "0.30.0"):

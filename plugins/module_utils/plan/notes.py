@@ -11,7 +11,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue import
 from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue.ollama_environment import check_environment
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.devices import denied, sentence
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.environment import vulkan_counts_igpu
-from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.facts import Machine, mapping
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.facts import Machine, mapping, text
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.host_rules import host_rules
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.kernel import GIB, gib, kernel_warnings
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.policy import Policy
@@ -66,7 +66,7 @@ def _about_gpu(notes: Notes, candidate, machine: Machine) -> None:
     gpu = candidate.gpu
     hidden = sentence(gpu.hidden_reason)
     atomics = _ATOMICS.search(hidden)
-    if atomics and int(atomics.group(1)) > 0 and int(atomics.group(1)) < int(atomics.group(2)):
+    if atomics and 0 < int(atomics.group(1)) < int(atomics.group(2)):
         have, need = atomics.groups()
         notes.warn(
             "pcie_atomics_firmware",
@@ -194,7 +194,8 @@ def _about_environment(notes: Notes, rungs: list, policy: Policy, machine: Machi
     for problem in policy.problems:
         notes.warn(problem["code"], problem["message"], problem["remedy"])
     environment = policy.environment
-    host = environment.get("OLLAMA_HOST")
+    installed = mapping(mapping(policy.installation.get("unit")).get("environment"))
+    host = environment.get("OLLAMA_HOST") or text(installed.get("OLLAMA_HOST"))
     if host and not _LOOPBACK.fullmatch(host):
         notes.warn(
             "api_exposed",

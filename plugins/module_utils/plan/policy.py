@@ -80,7 +80,8 @@ def _environment(engine: str, value: Any, version: str) -> tuple:
             raise PlanError(
                 f"environment sets {', '.join(foreign)}, which llama-server does not read. Use LLAMA_ARG_*."
             )
-    normalised, problems = check_environment(environment, version or ollama.DEFAULT_VERSION)
+    release = version if engine == "ollama" else ollama.DEFAULT_VERSION
+    normalised, problems = check_environment(environment, release)
     errors = [problem for problem in problems if problem["severity"] == "error"]
     if errors:
         lines = [f"environment {item['name']}={item['value']}: {item['message']} {item['remedy']}" for item in errors]

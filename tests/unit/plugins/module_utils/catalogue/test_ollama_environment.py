@@ -122,6 +122,26 @@ def test_what_has_side_effects_is_told(name: str, code: str):
     assert [problem["code"] for problem in check_environment({name: "10.3.0"}, "0.32.15")[1]] == [code]
 
 
+# value, release, whether it hides every GPU
+LIBRARIES = [
+    ("rocm_v7_2", "0.32.15", False),
+    ("rocm", "0.32.15", True),
+    ("rocm", "0.24.0", False),
+    ("cpu_avx2", "0.32.15", True),
+    ("cpu_avx2", "0.5.7", False),
+    ("cpu", "0.32.15", False),
+    ("vulkan", "0.12.5", True),
+    ("cuda_v13", "0.32.15", False),
+    ("cuda_jetpack6", "0.32.15", False),
+]
+
+
+@pytest.mark.parametrize(("library", "version", "stale"), LIBRARIES)
+def test_a_library_folder_that_is_gone_is_told(library: str, version: str, stale: bool):
+    problems = check_environment({"OLLAMA_LLM_LIBRARY": library}, version)[1]
+    assert [problem["code"] for problem in problems] == (["stale_library_name"] if stale else [])
+
+
 def test_null_is_not_set():
     assert check_environment({"OLLAMA_HOST": None}, "0.32.15") == ({}, [])
 

@@ -303,6 +303,12 @@ WARNINGS: list[tuple[dict, dict, str]] = [
     (tower(), {"installation": INSTALLED}, "installed_override"),
     (tower(), {"installation": INSTALLED}, "adopted"),
     (tower(), {"installation": {"libraries": ["/usr/local/lib/ollama/rocm.bak"]}}, "stale_library"),
+    (tower(), {"installation": {"unit": {"environment": {"OLLAMA_HOST": "0.0.0.0"}}}}, "api_exposed"),
+    (
+        tower(),
+        {"installation": {"unit": {"environment": {"OLLAMA_LLM_LIBRARY": "rocm"}}}},
+        "installed_stale_library_name",
+    ),
     (tower(), {"installation": {"variants": ["snap"]}}, "other_ollama"),
 ]
 

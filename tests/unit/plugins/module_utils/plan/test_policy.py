@@ -37,6 +37,7 @@ REFUSED: list[tuple[dict, Any, list[str]]] = [
     (xeon(), {"engine": "llama_server", "environment": {"OLLAMA_HOST": "x"}}, ["OLLAMA_HOST", "LLAMA_ARG_"]),
     (xeon(), {"catalogue": {"archs": {}}}, ["catalogue", "'archs'", "arches"]),
     (xeon(), {"unified_memory_bytes": "64G"}, ["unified_memory_bytes", "'64G'", "bytes"]),
+    (halo(), {"unified_memory_bytes": 0}, ["unified_memory_bytes", "0", "bytes"]),
     (halo(), {"unified_memory_bytes": 200 * 1024**3}, ["unified_memory_bytes", "200 GiB", "125 GiB", "Allowed"]),
     (xeon(), {"backend": "vulkan"}, ["'vulkan'", "no GPU", "auto, cpu"]),
     ({}, {"backend": "rocm"}, ["'rocm'", "nothing is known", "cpu"]),
@@ -222,7 +223,8 @@ _policy = st.fixed_dictionaries(
     {},
     optional={
         "engine": st.sampled_from(ENGINES),
-        "engine_version": st.sampled_from(["0.1.20", "0.6.2", "0.12.11", "0.30.0", "0.32.15", "0.40.0"]) | _scalars,
+        "engine_version": st.sampled_from(["0.1.20", "0.6.2", "0.12.11", "0.30.0", "0.32.15", "0.40.0", "b10488"])
+        | _scalars,
         "backend": st.sampled_from(CHOICES) | _scalars,
         "accept": st.lists(st.sampled_from(BACKENDS)) | _scalars,
         "environment": st.dictionaries(

@@ -103,6 +103,14 @@ ENVIRONMENTS: list[tuple[str, dict, str, str, dict[str, str]]] = [
     ),
     ("halo with an unknown release", halo(), "0.35.1", "rocm", {}),
     ("nvidia", nvidia(), "0.32.15", "cuda", {}),
+    ("NVIDIA of an unknown kind", nvidia(integrated=None), "0.32.15", "vulkan", {"OLLAMA_LLM_LIBRARY": "vulkan"}),
+    (
+        "AMD of an unknown kind",
+        machine(amd(None, 4) | {"integrated": None}),
+        "0.32.15",
+        "vulkan",
+        {"OLLAMA_LLM_LIBRARY": "vulkan", "OLLAMA_IGPU_ENABLE": "1"},
+    ),
     ("cpu", minipc(), "0.32.15", "cpu", {"OLLAMA_LLM_LIBRARY": "cpu"}),
     ("cpu of old", machine(RX_7900), "0.12.3", "cpu", {"ROCR_VISIBLE_DEVICES": "-1"}),
     ("nvidia's cpu of old", nvidia(), "0.12.3", "cpu", {"CUDA_VISIBLE_DEVICES": "-1"}),
@@ -340,4 +348,6 @@ def test_llama_server_has_no_levers_of_ollama():
     assert plan["rungs"][0]["environment"] == {"ROCR_VISIBLE_DEVICES": "0"}
     assert plan["rungs"][-1]["arguments"] == ["--device", "none"]
     assert plan["rocm"]["install"]
+    installed = {**desktop(), "rocm": {"version": "7.2.1"}}
+    assert not make_plan(installed, {"engine": "llama_server"})["rocm"]["install"]
     assert rungs(tower(), engine="llama_server") == ["vulkan", "cpu"]
