@@ -288,6 +288,8 @@ class _Reader:
                 self._fail("partial_offload", load.line)
         if gpus and backend == "cpu" and load:
             self._fail("gpu_detected_but_model_on_cpu", load.line or "the model has memory on the CPU only")
+            if set(load.loaded) == {"cpu"}:
+                self._fail("gpu_libraries_missing", load.loaded["cpu"])
         if start.runners and gpus and not re.search("cuda|rocm|vulkan", start.runners):
             self._fail("gpu_runner_missing", start.runners)
         for device in start.devices:

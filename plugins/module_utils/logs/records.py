@@ -30,6 +30,12 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]|#033\[[0-9;]*m|\^\[\[[0
 _STRUCTURED = re.compile(
     r"(?:time=\S{1,40} )?level=[A-Z]{1,9}\S{0,4} (?:source=\S{1,80} )?msg=|\bsource=\w{1,60}\.go:\d{1,6} msg="
 )
+# What some web interfaces for containers make of such a line when it is copied: no blanks, no quotes.
+_SQUASHED = re.compile(r"level=[A-Z]{1,9}source=\w{1,60}\.go:\d{1,6}msg=")
+_SQUASHED_KEY = re.compile(
+    r"(?:^|(?<=[^_]))(msg|id|library|variant|compute|driver|name|description|libdirs|pci_id|type|total|available|error|cmd|"
+    r"env|total_vram|gpu_type|gpu|status|layers\.\w{1,12}|model|count|seconds)="
+)
 _GO_LOG = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (?:\[?(?:INFO|WARN|ERROR|DEBUG)\]? )?\w{1,60}\.go:\d{1,6}: ")
 _SPLIT = re.compile(r"(?=time=\d{4}-\d\d-\d\dT)|(?=\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \w{1,60}\.go:\d{1,6}: )")
 # A value whose quote never closes runs to the end: the scan stays linear.
@@ -155,6 +161,12 @@ def parse(line: str) -> Iterator[Record]:
         if structured:
             attributes = pairs(part[structured.start() :])
             yield Record(part, attributes.pop("msg", ""), attributes)
+            continue
+        squashed = _SQUASHED.search(part)
+        if squashed:
+            words = _SQUASHED_KEY.split(part[squashed.end() - len("msg=") :])
+            found = dict(zip(words[1::2], words[2::2]))
+            yield Record(part, found.pop("msg", ""), found)
             continue
         old = _GO_LOG.search(part)
         if old:

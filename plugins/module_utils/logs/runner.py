@@ -22,6 +22,7 @@ NEEDLES = (
     "ggml_vulkan:",
     "MiB free)",
     "model loaded",
+    "load_backend: loaded",
     *BUILD_NEEDLES,
 )
 
@@ -40,6 +41,7 @@ _GGML_DEVICE = re.compile(r"Device \d{1,3}: ([^,]{1,200}), (?:compute capability
 _GGML_MEMORY = re.compile(r"VRAM: (\d{1,9}) MiB")
 _VULKAN_DEVICE = re.compile(r"ggml_vulkan: \d{1,3} = (.{1,200}?) \| uma: ([01]) ")
 _FOUND = re.compile(r"ggml_\w{1,40}: [Ff]ound \d{1,4} (ROCm|CUDA|Vulkan) devices")
+_LOADED = re.compile(r"load_backend: loaded (\w{1,20}) backend from")
 _BUILD = re.compile(r"\bbuild(?::| =|_info:)? *b?(\d{3,6})[ -]\(?(?:[0-9a-f]{7,12}|unknown)\b|\bversion: (\d{3,6}) \(")
 _RADV_GFX = re.compile(r"\bRADV (GFX[0-9A-F]+)\b")
 _RUNNER_DIRECTORY = re.compile(
@@ -86,6 +88,8 @@ def read(start: Start, text: str) -> None:
         library = runner_library(text)
         if library:
             start.new_load(library)
+    for match in _LOADED.finditer(text):
+        start.load.loaded.setdefault(backend_name(match.group(1)), text)
     if "model loaded" in text:
         start.load.finished = True
     for match in _FOUND.finditer(text):

@@ -37,6 +37,7 @@ class Load:
         self.offloaded: list[int] | None = None
         self.line = ""
         self.libraries: list[str] = []
+        self.loaded: dict[str, str] = {}  # ggml's libraries, and the line that names them
         self.finished = False
 
     def offload(self, layers: str, of: str, line: str) -> None:

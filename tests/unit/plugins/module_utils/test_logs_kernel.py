@@ -35,8 +35,8 @@ LOGS = {
     "hang and recovery": (HANG, {"mes_hang", "gpu_reset", "recovered"}),
     "kernel 6.8, names of functions": (
         [
-            "[drm:amdgpu_job_timedout [amdgpu]] *ERROR* ring gfx_0.0.0 timeout, signaled seq=5000163, emitted seq=5000165",
-            "[drm:amdgpu_job_timedout [amdgpu]] *ERROR* Process information: process cosmic-comp pid 3503 thread c pid 3539",
+            "[drm:amdgpu_job_timedout [amdgpu]] *ERROR* ring gfx timeout, signaled seq=5000163, emitted seq=5000165",
+            "[drm:amdgpu_job_timedout [amdgpu]] *ERROR* Process information: process comp pid 3503 thread c pid 3539",
             "amdgpu 0000:08:00.0: amdgpu: GPU reset begin!",
             "amdgpu 0000:08:00.0: amdgpu: BACO reset",
             "[drm] VRAM is lost due to GPU reset!",

@@ -53,6 +53,8 @@ ENGINE_CODES = [
     "load_timeout",
     "port_in_use",
     "cuda_init_failed",
+    "model_unsupported",
+    "not_enough_memory",
 ]
 KERNEL_CODES = [
     "ring_timeout",
