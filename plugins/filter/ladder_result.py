@@ -37,6 +37,7 @@ _value:
     - The new result. C(rung), C(backend), C(verdict) and C(tokens_per_second) (C(prompt) and C(generation)) are those
       of the best rung; C(rung) and C(backend) are null while every rung has failed.
     - C(rungs) has C(id), C(backend), C(verdict), C(reasons), C(remedies) and C(evidence) of each rung that was tried.
+    - C(refused), while the best is not accepted, has what the plan turned down and why.
     - C(accepted) says whether the inventory is content with the best, C(finished) whether there is nothing better to
       try, C(remedies) what a person can do, C(proven) what to remember on the host, and C(story) tells it all.
   type: dict
@@ -74,6 +75,10 @@ def ladder_result(result: dict[str, Any], plan: dict[str, Any], proof: dict[str,
         "finished": best["verdict"] == "proven" or all(succeeded and rung["backend"] == "cpu" for rung in left),
         "remedies": list(dict.fromkeys(remedy for rung in rungs for remedy in rung["remedies"])),
     }
+    if not new["accepted"]:
+        # Why there was nothing better to try, and what only a person can change about it.
+        new["refused"] = [f"{entry['option']}: {entry['reason']}" for entry in plan.get("refused", [])]
+        new["remedies"] += [f"{step['what']}: {step['how']}" for step in plan.get("steps", [])]
     proven = best["verdict"] == "proven" and new["accepted"]
     new["proven"] = {**version, "backend": best["backend"], "id": best["id"]} if proven else {}
     return {**new, "story": proof_story(new)}

@@ -85,11 +85,16 @@ def proof_story(result: dict[str, Any]) -> str:
         witnesses = evidence_line(rung["evidence"])
         if witnesses:
             lines += _wrapped(f"witnesses: {witnesses}", "       ", "         ")
+    if result.get("refused"):
+        lines += ["", "Not tried:"]
+        for refused in result["refused"]:
+            lines += _wrapped(refused, "  - ", "    ")
     if result["remedies"]:
         lines += ["", "What to do:"]
         for remedy in result["remedies"]:
             lines += _wrapped(remedy, "  - ", "    ")
     if not result["accepted"] and result["backend"]:
+        lines += [] if result["remedies"] else [""]
         lines += _wrapped(
             f"If {result['backend']} is good enough for this host, say so: inference_accept: [{result['backend']}]",
             "  - " if result["remedies"] else "",

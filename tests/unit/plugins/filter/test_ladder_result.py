@@ -63,9 +63,7 @@ CLIMBS: list[tuple[dict, list[str], str | None, str | None, str, bool, bool, str
 ]
 
 
-@pytest.mark.parametrize(
-    ("plan", "outcomes", "rung", "backend", "verdict", "accepted", "finished", "memory"), CLIMBS
-)
+@pytest.mark.parametrize(("plan", "outcomes", "rung", "backend", "verdict", "accepted", "finished", "memory"), CLIMBS)
 def test_climb(plan, outcomes, rung, backend, verdict, accepted, finished, memory):
     result = climb(plan, *outcomes)
     assert (result["rung"], result["backend"], result["verdict"]) == (rung, backend, verdict)
@@ -87,6 +85,16 @@ def test_speed_is_that_of_the_best_rung():
 def test_remedies_of_all_rungs_each_once():
     result = climb(PLAN, "failed rocm", "failed rocm", "failed vulkan")
     assert result["remedies"] == ["mend rocm", "sleep", "mend vulkan"]
+
+
+def test_the_plans_refusals_and_steps_are_told_only_where_they_matter():
+    step = {"what": "Show the GPU to the container", "why": "it is hidden", "how": "add /dev/dri"}
+    plan = {**PLAN, "refused": [{"option": "cuda", "reason": "no NVIDIA GPU"}], "steps": [step]}
+    failed = climb(plan, "failed rocm")
+    assert failed["refused"] == ["cuda: no NVIDIA GPU"]
+    assert failed["remedies"][-1] == "Show the GPU to the container: add /dev/dri"
+    assert "refused" not in climb(plan, "proven rocm")
+    assert climb(plan, "proven rocm")["remedies"] == []
 
 
 def test_it_is_a_filter():

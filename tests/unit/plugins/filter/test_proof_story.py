@@ -47,6 +47,7 @@ UNACCEPTED: dict[str, Any] = {
     "verdict": "proven",
     "accepted": False,
     "rungs": [CRASHED, ON_CPU],
+    "refused": ["vulkan: the GPU has no render node"],
     "remedies": CRASHED["remedies"],
 }
 
@@ -67,6 +68,9 @@ Tried, in this order:
   2. cpu: proven
        the log says cpu and nothing claims a GPU
        witnesses: log cpu | API 0 MiB of 650 MiB in GPU memory | 12.3 tokens/s
+
+Not tried:
+  - vulkan: the GPU has no render node
 
 What to do:
   - Go back to linux-firmware 20251111, or take 20260110 or newer.
