@@ -52,7 +52,10 @@ options:
         type: dict
         default: {}
       proven:
-        description: The rung that an earlier run proved on this host; it goes first.
+        description:
+          - The rung that an earlier run proved on this host, with C(engine), C(engine_version), C(backend) and C(id).
+            It goes first while the engine is the same.
+          - With C(backend=fastest) it does so only if C(measured) is true, that is if all rungs were measured then.
         type: dict
         default: {}
       installation:

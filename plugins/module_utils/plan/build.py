@@ -16,7 +16,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.kernel impo
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.memory import plan_memory
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.notes import make_notes
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.policy import PlanError, Policy, read_policy
-from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.rungs import build_ladder
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.rungs import REMEMBERED, build_ladder
 
 
 def _devices(candidates: list, machine: Machine, rungs: list, policy: Policy) -> list:
@@ -96,7 +96,7 @@ def make_plan(facts: Any, policy: Any = None) -> dict:
         "engine_version": wanted.engine_version,
         "backend": wanted.backend,
         "status": "gpu" if any(rung["backend"] != "cpu" for rung in rungs) else "cpu",
-        "measure": wanted.backend == "fastest",
+        "measure": wanted.backend == "fastest" and not rungs[0]["reason"].startswith(REMEMBERED),
         "accept": list(wanted.accept),
         "degraded_if": _degraded_if(candidates, rungs, wanted),
         "rungs": rungs,

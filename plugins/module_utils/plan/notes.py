@@ -275,7 +275,9 @@ def make_notes(candidates: list, rungs: list, memory: dict, machine: Machine, en
         if rule.get("step"):
             notes.step(rule["code"], "Replace the GPU's firmware.", rule["message"], rule["remedy"])
     for candidate in candidates:
-        _about_gpu(notes, candidate, machine)
+        # GPUs that belong to other containers are no news to one that has its own.
+        if not (used and denied(candidate.gpu)):
+            _about_gpu(notes, candidate, machine)
     for warning in kernel_warnings(used, machine):
         notes.warn(**warning)
     _about_engine(notes, engine, rungs, machine)

@@ -12,6 +12,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.environment
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.facts import Machine
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.policy import PlanError, Policy
 
+REMEMBERED = "proven on this host before"
 REQUIRES = {
     "rocm": ["rocm_payload", "kfd"],
     "vulkan": ["vulkan_icd"],
@@ -194,7 +195,7 @@ def _cpu_reason(machine: Machine, candidates: list, rungs: list) -> str:
 def _remembered_first(ladder: Ladder, rungs: list) -> list:
     """The rung that was proven on this host goes first, so that the next run changes nothing."""
     proven, policy = ladder.policy.proven, ladder.policy
-    if not proven or policy.backend == "fastest":
+    if not proven or (policy.backend == "fastest" and proven.get("measured") is not True):
         return rungs
     known = [rung for rung in rungs if rung["id"] == (proven.get("id") or proven.get("backend"))]
     same = proven.get("engine", policy.engine) == policy.engine
@@ -207,7 +208,7 @@ def _remembered_first(ladder: Ladder, rungs: list) -> list:
     elif known[0]["backend"] == "cpu" and len(rungs) > 1 and "cpu" not in policy.accept:
         ladder.refuse(label, "the host has a GPU, and the inventory does not accept cpu")
     else:
-        known[0]["reason"] = f"proven on this host before; {known[0]['reason']}"
+        known[0]["reason"] = f"{REMEMBERED}; {known[0]['reason']}"
         return known + [rung for rung in rungs if rung is not known[0]]
     return rungs
 

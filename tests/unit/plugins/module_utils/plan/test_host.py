@@ -355,6 +355,13 @@ def test_what_only_a_person_can_do(facts: dict, expected: list[str]):
     assert all(step["what"] and step["why"] and step["how"] for step in make_plan(facts)["steps"])
 
 
+def test_a_container_with_a_gpu_of_its_own_does_not_mind_the_others():
+    others = [amd("gfx942", 192, at=at, hidden_reason="The device cgroup denies it.") for at in (1, 2)]
+    plan = make_plan(machine(amd("gfx942", 192), *others, platform="container"))
+    assert (plan["rungs"][0]["devices"], plan["steps"]) == ([0], [])
+    assert "gpu_not_permitted" not in [warning["code"] for warning in plan["warnings"]]
+
+
 def test_every_gpu_is_accounted_for():
     devices = make_plan(machine(*desktop()["gpus"], other("other", at=2)))["devices"]
     assert [(device["index"], device["used"]) for device in devices] == [(0, True), (1, False), (2, False)]

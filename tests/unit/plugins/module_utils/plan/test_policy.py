@@ -102,6 +102,14 @@ def test_fastest_measures_every_rung_and_forgets_what_was_proven():
     assert [rung["id"] for rung in raphael["rungs"]] == ["vulkan", "rocm-override", "cpu"]
 
 
+def test_the_fastest_is_measured_once_for_each_release():
+    proven = {"id": "vulkan", "backend": "vulkan", "engine_version": "0.32.15", "measured": True}
+    plan = make_plan(desktop(), {"backend": "fastest", "engine_version": "0.32.15", "proven": proven})
+    assert (plan["measure"], plan["rungs"][0]["id"]) == (False, "vulkan")
+    plan = make_plan(desktop(), {"backend": "fastest", "engine_version": "0.33.0-rc2", "proven": proven})
+    assert (plan["measure"], plan["rungs"][0]["id"]) == (True, "rocm")
+
+
 PROVEN: list[tuple[dict, dict, str]] = [
     ({"backend": "vulkan", "id": "vulkan", "engine": "ollama", "engine_version": "0.32.15"}, {}, "vulkan"),
     ({"backend": "vulkan"}, {}, "vulkan"),
