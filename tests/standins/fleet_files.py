@@ -5,7 +5,7 @@
 
 usage: fleet_files.py FOLDER HOST=ADDRESS...
 
-Says "changed" if it wrote anything. One program for all hosts, since the same as Ansible tasks takes ten times as long.
+Also known_hosts and an ssh_config for the controller (`ssh -F FOLDER/ssh_config HOST`). Says "changed" if it wrote anything. One program for all hosts, since the same as Ansible tasks takes ten times as long.
 """
 
 from __future__ import annotations
@@ -38,13 +38,16 @@ def write(path: Path, content: str) -> None:
 
 def main(folder: Path, addresses: dict[str, str]) -> None:
     visitor = key(folder / "id_ed25519", "lamplighter-fleet")
-    known_hosts = ""
+    known_hosts = ssh_config = ""
     for host, address in addresses.items():
         known_hosts += f"{address} {key(folder / host / 'ssh_host_ed25519_key', host)}"
+        ssh_config += f"Host {host}\n  HostName {address}\n"
         write(folder / host / "id_ed25519.pub", visitor)
         description = yaml.safe_load((MACHINES / f"{host}.yml").read_text())
         write(folder / host / "machine.json", json.dumps(description, indent=2) + "\n")
     write(folder / "known_hosts", known_hosts)
+    ssh_config += f'Host *\n  User admin\n  IdentitiesOnly yes\n  IdentityFile "{folder}/id_ed25519"\n'
+    write(folder / "ssh_config", f'{ssh_config}  UserKnownHostsFile "{folder}/known_hosts"\n')
 
 
 if __name__ == "__main__":
