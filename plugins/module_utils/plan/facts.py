@@ -159,7 +159,7 @@ def read_facts(facts: dict, extra: dict) -> Machine:
 
 def rocr_order(machine: Machine) -> list:
     """AMD GPUs as ROCm counts them: in the order of their KFD nodes; by position where no node is known."""
-    amd = [gpu for gpu in machine.gpus if gpu.vendor == "amd"]
+    amd = [gpu for gpu in machine.gpus if gpu.vendor == "amd" and not gpu.hidden_reason]
     with_node = [gpu for gpu in amd if gpu.kfd_node is not None]
     if with_node:
         return sorted(with_node, key=lambda gpu: gpu.kfd_node or 0)

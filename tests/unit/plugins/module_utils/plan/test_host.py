@@ -356,9 +356,10 @@ def test_what_only_a_person_can_do(facts: dict, expected: list[str]):
 
 
 def test_a_container_with_a_gpu_of_its_own_does_not_mind_the_others():
-    others = [amd("gfx942", 192, at=at, hidden_reason="The device cgroup denies it.") for at in (1, 2)]
-    plan = make_plan(machine(amd("gfx942", 192), *others, platform="container"))
-    assert (plan["rungs"][0]["devices"], plan["steps"]) == ([0], [])
+    others = [amd("gfx942", 192, at=at, hidden_reason="The device cgroup denies it.") for at in (0, 1)]
+    plan = make_plan(machine(*others, amd("gfx942", 192, at=2), platform="container"))
+    assert (plan["rungs"][0]["devices"], plan["steps"]) == ([2], [])
+    assert "ROCR_VISIBLE_DEVICES" not in plan["rungs"][0]["environment"]  # ROCm counts what it sees
     assert "gpu_not_permitted" not in [warning["code"] for warning in plan["warnings"]]
 
 
