@@ -66,18 +66,17 @@ class Host:
     def engine_lines(self, new_only: bool) -> list[str] | None:
         """The journal of the unit's last start, or of the time since the proof began. None: cannot be read."""
         self.run(["journalctl", "--sync"])
-        matches = [f"--unit={self.unit}"]
         invocation = self.unit_state().get("InvocationID")
         if new_only:
-            matches = [f"{matches[0]} --since=@{self.began:.6f}"]
+            matches = [f"--unit={self.unit}", f"--since=@{self.began:.6f}"]
         elif invocation:
-            # Exact, and quick where the journal holds months.
-            matches.insert(0, f"_SYSTEMD_INVOCATION_ID={invocation}")
-        for match in matches:
-            code, text = self.run(["journalctl", "--no-pager", "--quiet", "--output=cat", *match.split()])
-            if code == 0 and text.strip():
-                return text.splitlines()
-        return None
+            # What the engine and what systemd says of this very start: quick where the journal holds months, and an
+            # engine that did not get far enough to log anything is not judged by what an earlier one logged.
+            matches = [f"_SYSTEMD_INVOCATION_ID={invocation}", "+", f"INVOCATION_ID={invocation}"]
+        else:
+            matches = [f"--unit={self.unit}"]
+        code, text = self.run(["journalctl", "--no-pager", "--quiet", "--output=cat", *matches])
+        return text.splitlines() if code == 0 and text.strip() else None
 
     def kernel_lines(self) -> list[str] | None:
         """What the kernel said since the proof began. None: cannot be read."""

@@ -81,10 +81,11 @@ def prove(
     failures = [] if judged["verdict"] == "proven" else log["failures"]
     failures = [failure for severity in SEVERE for failure in failures if failure["severity"] == severity]
     reasons = judged["reasons"] + [f"{failure['code']}: {failure['line']}" for failure in failures]
-    # systemd's own lines only repeat that it ended.
-    engine_lines = [line.strip() for line in whole or [] if line.strip() and host.unit not in line]
-    if run.error and engine_lines and (run.version is None or not failures):
-        reasons.append(f"the log ends with: {engine_lines[-1]}")
+    # systemd's own lines only repeat that it ended, unless there are no others.
+    lines = [line.strip() for line in whole or [] if line.strip()]
+    last = ([line for line in lines if host.unit not in line] or lines)[-1:]
+    if run.error and (run.version is None or not failures):
+        reasons += [f"the log ends with: {line}" for line in last]
     # Advice from the logs knows more than the verdict's own.
     remedies = [item["remedy"] for item in [*faults, *failures]] + judged["remedies"]
     return {

@@ -44,7 +44,9 @@ def test_unit_state():
     ("rules", "new_only", "lines"),
     [
         ([("_SYSTEMD_INVOCATION_ID=abc", 0, "one\ntwo\n")], False, ["one", "two"]),
-        ([("_SYSTEMD_INVOCATION_ID=abc", 0, "\n"), ("--unit=ollama.service", 0, "three\n")], False, ["three"]),
+        ([("_SYSTEMD_INVOCATION_ID=abc + INVOCATION_ID=abc", 0, "three\n")], False, ["three"]),
+        # An earlier start says nothing about this one.
+        ([("_SYSTEMD_INVOCATION_ID=abc", 0, "\n"), ("--unit=ollama.service", 0, "old\n")], False, None),
         ([("--unit=ollama.service --since=@", 0, "new\n")], True, ["new"]),
         ([("--unit=ollama.service", 1, "")], False, None),
         ([], False, None),
@@ -52,6 +54,10 @@ def test_unit_state():
 )
 def test_engine_lines(rules, new_only, lines):
     assert host(Programs(SHOW, *rules)).engine_lines(new_only) == lines
+
+
+def test_without_an_invocation_the_whole_journal_of_the_unit_is_read():
+    assert host(Programs(("journalctl --unit=ollama.service", 0, "line\n"))).engine_lines(False) == ["line"]
 
 
 def test_the_kernel_journal_is_read_from_the_beginning_of_the_proof():
