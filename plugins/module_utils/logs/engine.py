@@ -45,6 +45,7 @@ _NEEDLES = (
     "offload to",
     "offload library",
     "GPU detected",
+    "falling back to CPU",
     "Dynamic LLM",
     "amdgpu",
     "model weights",
@@ -171,7 +172,9 @@ class _Reader:
         elif message == "inference compute":
             self._compute(attributes)
         elif message.startswith(("starting llama", "starting runner")):
-            start.new_load(runner.runner_library(attributes.get("cmd", "")) or "")
+            command = attributes.get("cmd", "--model")
+            if "--model" in command:  # without a model it only looks for GPUs
+                start.new_load(runner.runner_library(command) or "")
         elif message.startswith(("Loading Dynamic llm server", "loading library")):
             start.new_load(runner.runner_library(text) or "")
         elif message == "gpu memory" or message == "offload":
@@ -186,6 +189,9 @@ class _Reader:
             self._go_buffer(message, attributes.get("device") or attributes.get("buffer") or "")
         elif message.startswith("Dynamic LLM"):
             start.runners = text
+        elif "falling back to CPU" in message:
+            start.new_load("cpu")
+            start.load.finished = True
         elif "GPU detected" in message or "amdgpu" in message:
             self._old_discovery(message)
 
@@ -200,8 +206,9 @@ class _Reader:
         if "total" not in attributes or "library" not in attributes:
             return  # a cut line
         library, start = backend_name(attributes["library"]), self.start
-        if library == "cpu":
+        if library == "cpu":  # said only where no GPU is left
             start.cpu_only = True
+            start.devices = []
             return
         if not start.computes:
             start.devices = []
@@ -239,7 +246,9 @@ class _Reader:
     def result(self) -> dict[str, Any]:
         """The engine_log."""
         start = self.start
-        discovered = list(start.computes) or [name for name in BACKENDS if name in start.found]
+        discovered = list(start.computes)
+        if not discovered and not start.cpu_only:
+            discovered = [name for name in BACKENDS if name in start.found]
         backend, source, load = self._backend(discovered)
         self._derive(discovered, backend, load)
         known_backend = backend in BACKENDS or backend == "cpu"
@@ -302,8 +311,8 @@ class _Reader:
 def _library_of(record: Record) -> str | None:
     """The backend whose library directory a discovery failure names."""
     attributes = record.attributes or {}
-    text = attributes.get("OLLAMA_LIBRARY_PATH") or attributes.get("libDirs") or attributes.get("libdirs") or ""
-    return next((name for name in BACKENDS if name in text), None)
+    text = next((attributes[name] for name in ("library", "OLLAMA_LIBRARY_PATH", "libDirs") if name in attributes), "")
+    return next((name for name in BACKENDS if name in text.lower()), None)
 
 
 def read_engine_log(lines: Iterable[str], signatures: list[dict[str, Any]]) -> dict[str, Any]:

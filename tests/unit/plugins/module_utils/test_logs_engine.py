@@ -398,6 +398,48 @@ CASES = {
         "cuda",
         [33, 33],
     ),
+    "0.1.27, too little memory": Case(
+        [
+            slog('"total blobs: 5"'),
+            listening("0.1.27"),
+            slog('"Radeon GPU detected"'),
+            slog('"not enough vram available, falling back to CPU only"'),
+        ],
+        "0.1.27",
+        "cpu",
+        codes={"not_enough_vram", "gpu_detected_but_model_on_cpu"},
+    ),
+    "0.20, the runners that look for GPUs load nothing": Case(
+        [
+            CONFIG,
+            listening("0.20.2"),
+            compute("ROCm", "gfx1201"),
+            START_RUNNER,
+            slog('"offloaded 43/43 layers to GPU"'),
+            slog('"model weights" device=ROCm0 size="9.1 GiB"'),
+            *[slog('"starting runner" cmd="/usr/bin/ollama runner --ollama-engine --port 42569"')] * 9,
+        ],
+        "0.20.2",
+        "rocm",
+        [43, 43],
+    ),
+    "0.12.4 with traces, a device that is not used": Case(
+        [
+            CONFIG,
+            listening("0.12.4"),
+            "ggml_cuda_init: found 1 ROCm devices:",
+            "  Device 0: AMD Radeon RX 6700 XT, gfx1031 (0x1031), VMM: no, Wave Size: 32",
+            slog(
+                '"filtering device which didn\'t fully initialize" id=0 libdir=/l/rocm pci_id=0d:00.0 library=ROCm',
+                "DEBUG",
+            ),
+            CPU_ONLY,
+        ],
+        "0.12.4",
+        "cpu",
+        codes={"rocm_device_dropped"},
+        source="discovery",
+    ),
     "macOS": Case(
         [
             CONFIG,

@@ -72,6 +72,7 @@ KERNEL_CODES = [
     "smu_hang",
     "gpu_oom",
     "nvidia_xid",
+    "resume_failed",
 ]
 
 
