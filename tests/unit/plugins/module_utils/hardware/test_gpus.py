@@ -141,7 +141,15 @@ def test_class_decides_what_a_gpu_is(tmp_path: Path, pci_class: str, ids: str, i
 
 def test_processors_and_other_vendors_nodes_are_no_gpus(tmp_path: Path) -> None:
     nvidia = kfd_node(1, 0, 0x2204, 0x0100, vendor_id=4318, simd_count=64)
-    assert gpus(tmp_path, {**cpu_node(0), **nvidia}) == []
+    processor = kfd_node(2, 0, 0x1480, 0, simd_count=0)
+    assert gpus(tmp_path, {**cpu_node(0), **nvidia, **processor}) == []
+
+
+def test_only_frame_buffer_banks_are_memory_for_models(tmp_path: Path) -> None:
+    other: Tree = {f"{KFD}/1/mem_banks/{n}/properties": f"heap_type {n}\nsize_in_bytes 4096\n" for n in (3, 4)}
+    second: Tree = {f"{KFD}/1/mem_banks/1/properties": f"heap_type 2\nsize_in_bytes {8 * GIB}\n"}
+    tree = {**kfd_node(1, 110000, 0x744C, 0x0300, 16 * GIB), **second, **other}
+    assert gpus(tmp_path, tree)[0]["vram_bytes"] == 24 * GIB
 
 
 def test_partitions_of_one_card(tmp_path: Path) -> None:
@@ -353,6 +361,16 @@ UEVENT = "DRIVER=amdgpu\nPCI_CLASS=38000\nPCI_ID=1002:150E\nPCI_SUBSYS_ID=17AA:5
 MODALIAS = "pci:v00001002d0000150Esv000017AAsd000050DAbc03sc80i00"
 COPIES: list[tuple[str, Tree, tuple[str, str | None, str | None]]] = [
     ("uevent alone", {"sys/class/drm/card1/device/uevent": UEVENT}, ("gfx1150", "0000:c4:00.0", "amdgpu")),
+    (
+        "uevent alone, on the bus",
+        {"sys/bus/pci/devices/0000:c4:00.0/uevent": UEVENT},
+        ("gfx1150", "0000:c4:00.0", "amdgpu"),
+    ),
+    (
+        "modalias alone, on the bus",
+        {"sys/bus/pci/devices/0000:c4:00.0/modalias": MODALIAS},
+        ("gfx1150", "0000:c4:00.0", None),
+    ),
     ("modalias alone", {"sys/class/drm/card1/device/modalias": MODALIAS}, ("gfx1150", None, None)),
     (
         "ids alone",
@@ -395,7 +413,26 @@ COPIES: list[tuple[str, Tree, tuple[str, str | None, str | None]]] = [
 
 @pytest.mark.parametrize(("tree", "expected"), [row[1:] for row in COPIES], ids=[row[0] for row in COPIES])
 def test_copies_of_trees(tmp_path: Path, tree: Tree, expected: tuple[str, str | None, str | None]) -> None:
-    assert [(g["gfx"], g["pci_address"], g["driver"]) for g in gpus(tmp_path, tree)] == [expected]
+    (gpu,) = gpus(tmp_path, tree)
+    assert (gpu["gfx"], gpu["pci_address"], gpu["driver"]) == expected
+    assert gpu["hidden_reason"] is None
+
+
+AUDIO_ALIAS = "pci:v00001002d0000AB30sv00001002sd0000AB30bc04sc03i00"
+NO_GPUS: list[Tree] = [
+    {"sys/bus/pci/devices/0000:03:00.1/uevent": "PCI_CLASS=40300\nPCI_ID=1002:AB30\nPCI_SLOT_NAME=0000:03:00.1\n"},
+    {"sys/bus/pci/devices/0000:03:00.1/modalias": AUDIO_ALIAS},
+    {"sys/bus/pci/devices/0000:03:00.1/uevent": f"MODALIAS={AUDIO_ALIAS}\n"},
+    # No class at all: only what the DRM lists is a GPU, and only of vendors that make them.
+    {"sys/bus/pci/devices/0000:03:00.1/vendor": "0x1002"},
+    {"sys/class/drm/card0/device/vendor": "0x1af4"},
+    {"sys/class/drm/card0/device/class": "0x030000"},
+]
+
+
+@pytest.mark.parametrize("tree", NO_GPUS)
+def test_copies_of_other_devices(tmp_path: Path, tree: Tree) -> None:
+    assert gpus(tmp_path, tree) == []
 
 
 def test_kfd_and_a_card_without_an_address_are_one(tmp_path: Path) -> None:
