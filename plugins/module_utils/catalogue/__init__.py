@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is known of AMD's architectures and PCI ids.
 
-`extra` is the inventory's lamplighter_catalogue: it adds entries, and its fields win over ours.
+`extra` is the inventory's inference_catalogue: it adds entries, and its fields win over ours.
 """
 
 from __future__ import annotations

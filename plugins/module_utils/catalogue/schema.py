@@ -86,7 +86,7 @@ ADDITIONS = {
 _TYPES = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool, "null": type(None)}
 
 
-def check_additions(additions: Any, name: str = "lamplighter_catalogue") -> list[str]:
+def check_additions(additions: Any, name: str = "inference_catalogue") -> list[str]:
     """What is wrong with an inventory's additions, one sentence each; nothing wrong is an empty list."""
     return _check(additions, ADDITIONS, name)
 

@@ -37,7 +37,7 @@ def gpu_facts(root: str = "/", extra: dict[str, Any] | None = None) -> dict[str,
     unknown = [gpu for gpu in gpus if gpu["vendor"] == "amd" and not gpu["gfx"] and not gpu["hidden_reason"]]
     sysroot.warnings += [
         f"The AMD GPU {gpu['pci_id'] or 'of KFD node ' + str(gpu['kfd_node'])} is of an architecture that is not known "
-        "here: lamplighter_catalogue can add it."
+        "here: inference_catalogue can add it."
         for gpu in unknown
     ]
     return {**facts, "warnings": list(dict.fromkeys(sysroot.warnings))}

@@ -51,7 +51,7 @@ PCI_SAMPLES = [
     ("744c", "c8", "gfx1100", False),
 ]
 WRONG: list[tuple[Any, str]] = [
-    ([], "lamplighter_catalogue is []: it must be of type object"),
+    ([], "inference_catalogue is []: it must be of type object"),
     ({"arch": {}}, "unknown key 'arch': allowed are arches, pci_ids"),
     ({"arches": {"1103": {}}}, "'1103': it must match ^gfx"),
     ({"arches": {"gfx1103\n": {}}}, "it must match ^gfx"),
