@@ -55,6 +55,9 @@ VERDICTS: list[tuple[str, str, dict[str, Any], str, str, str]] = [
     ("experts in RAM", "rocm", changed(GPU, api={"size_vram": GIB // 2}), "degraded", "rocm", "are in GPU memory"),
     ("no offload line", "rocm", changed(GPU, log={"offloaded": None}), "degraded", "rocm", "how many layers"),
     ("short prompt", "rocm", changed(GPU, speed={"prompt_tokens": 12}), "degraded", "rocm", "only 12 prompt tokens"),
+    ("one token short", "rocm", changed(GPU, speed={"prompt_tokens": 511}), "degraded", "rocm", "only 511 prompt"),
+    ("just long enough", "rocm", changed(GPU, speed={"prompt_tokens": 512}), "proven", "rocm", "confirm"),
+    ("CUDA", "cuda", changed(GPU, log={"backend": "cuda"}, kernel={"moved": None}), "proven", "cuda", "no counters"),
     ("unknown prompt", "rocm", changed(GPU, speed={"prompt_tokens": None}), "proven", "rocm", "confirm"),
     ("other GPU backend", "rocm", changed(GPU, log={"backend": "vulkan"}), "degraded", "vulkan", "not on rocm"),
     ("GPU, not CPU", "cpu", GPU, "degraded", "rocm", "not on cpu"),
@@ -118,6 +121,11 @@ def test_contradictions(evidence, count):
     assert len(contradictions(evidence)) == count
 
 
+def test_a_contradiction_names_what_the_kernel_saw():
+    kernel = {"moved": False, "vram_growth_bytes": 2 * MIB, "gtt_growth_bytes": 3 * MIB, "busy_percent": 4}
+    assert "grow by 5 MiB and its load reach 4 %" in contradictions(changed(GPU, kernel=kernel))[0]
+
+
 MAYBE_INT = st.none() | st.integers(0, 2 * GIB)
 
 
@@ -164,6 +172,8 @@ def reading(vram: int | None, gtt: int | None = 0, busy: int | None = 0) -> dict
 COUNTERS: list[tuple[list, list, bool | None, int | None, int | None, int | None]] = [
     ([reading(100)], [[reading(100 + GIB, 0, 90)]], True, GIB, 0, 90),
     ([reading(100)], [[reading(100, GIB, 90)]], True, 0, GIB, 90),  # an APU's model is in GTT
+    ([reading(100)], [[reading(100 + 40 * MIB, 24 * MIB, 90)]], True, 40 * MIB, 24 * MIB, 90),  # just enough, in both
+    ([reading(100)], [[reading(99 + 40 * MIB, 24 * MIB, 90)]], False, 40 * MIB - 1, 24 * MIB, 90),
     ([reading(100)], [[reading(100, 0, 90)]], False, 0, 0, 90),  # busy with something else
     ([reading(100)], [[reading(100 + GIB, 0, 0)]], False, GIB, 0, 0),  # memory that nobody computes on
     ([reading(100, 0, 30)], [[reading(100 + GIB, 0, 30)]], False, GIB, 0, 30),
@@ -183,6 +193,7 @@ def test_kernel_evidence(idle, samples, moved, vram, gtt, busy):
     evidence = kernel_evidence(idle, samples, GIB)
     assert evidence["moved"] is moved
     assert evidence["available"] is (moved is not None)
+    assert evidence["samples"] == len(samples)
     assert (evidence["vram_growth_bytes"], evidence["gtt_growth_bytes"], evidence["busy_percent"]) == (vram, gtt, busy)
 
 
