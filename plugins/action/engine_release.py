@@ -76,7 +76,8 @@ class ActionModule(ActionBase):
             said = self._low_level_execute_command(f"cat {shlex.quote(progress_file)}")
             try:
                 state = json.loads(said["stdout"])
-                display.display(f"{host}: {progress_line(state, before, time.monotonic() - asked)}")
+                if state != before:
+                    display.display(f"{host}: {progress_line(state, before, time.monotonic() - asked)}")
             except (ValueError, KeyError, TypeError):
                 continue
             before, asked = state, time.monotonic()
