@@ -237,6 +237,8 @@ def install(request: Request, missing: list[Archive], progress: Progress) -> Non
     """Downloads and verifies every archive, then builds the version aside and puts it in place by rename."""
     recover(request)
     missing = missing_archives(read_manifest(request.target), request.archives)
+    if not missing:
+        return
     sums = checksums(request, missing)
     check_space(request, [remote_bytes(request, archive) for archive in missing])
     os.makedirs(request.downloads, mode=0o755, exist_ok=True)

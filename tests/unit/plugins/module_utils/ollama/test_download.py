@@ -88,6 +88,12 @@ def test_an_interrupted_download_is_continued(mirror: str, tmp_path: Path) -> No
     assert Mirror.requests == [("/range", "bytes=1000-")]
 
 
+def test_a_server_without_ranges_is_asked_once(mirror: str, tmp_path: Path) -> None:
+    (tmp_path / "a.part").write_bytes(CONTENT[:1000])
+    fetch(f"{mirror}/plain", tmp_path / "a")
+    assert len(Mirror.requests) == 1
+
+
 def test_what_continues_into_wrong_content_is_fetched_anew(mirror: str, tmp_path: Path) -> None:
     (tmp_path / "a.part").write_bytes(b"x" * 1000)
     fetch(f"{mirror}/range", tmp_path / "a")

@@ -205,6 +205,23 @@ def test_without_fetching_the_archives_must_be_there(host: Host) -> None:
     assert host.engine() == "0.1.0"
 
 
+def test_a_version_being_exchanged_comes_back_without_the_mirror(host: Host) -> None:
+    host.run("0.1.0")
+    os.rename(host.root / "versions/0.1.0", host.root / "versions/.0.1.0.old")
+    shutil.rmtree(host.mirror)
+    assert host.run("0.1.0")
+    assert host.engine() == "0.1.0"
+    assert host.versions() == ["0.1.0"]
+
+
+def test_the_switch_has_no_moment_without_a_current_version(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.run("0.1.0")
+    host.run("0.2.0")
+    monkeypatch.setattr(os, "unlink", lambda path, **_options: pytest.fail(f"{path} was removed"))
+    host.run("0.1.0")
+    assert host.engine() == "0.1.0"
+
+
 class Killed(BaseException):
     """The process is gone: no clean-up of ours may run, as after SIGKILL."""
 
