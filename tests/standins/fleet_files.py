@@ -5,7 +5,8 @@
 
 usage: fleet_files.py FOLDER HOST=ADDRESS...
 
-Also known_hosts and an ssh_config for the controller (`ssh -F FOLDER/ssh_config HOST`). Says "changed" if it wrote anything. One program for all hosts, since the same as Ansible tasks takes ten times as long.
+Also known_hosts and an ssh_config for the controller (`ssh -F FOLDER/ssh_config HOST`). Says "changed" if it wrote
+anything. One program for all hosts, since the same as Ansible tasks takes ten times as long.
 """
 
 from __future__ import annotations
