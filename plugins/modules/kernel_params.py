@@ -63,6 +63,10 @@ options:
         of C(amdgpu-dkms)) in pages of the host's size, and masks C(amdgpu.gttsize) and the other modules' parameters.
       - More than the host's RAM is an error, more than nine tenths a warning.
     type: float
+  purge:
+    description: Whether everything that this module has set earlier, and that is not named now, is taken back.
+    type: bool
+    default: false
   route:
     description:
       - V(auto) takes V(modprobe) for the parameters of loadable modules, unless the command line has the parameter
@@ -92,11 +96,14 @@ EXAMPLES = r"""
       - name: amdgpu.gttsize
         state: masked
 
+- name: The IOMMU is as it was before
+  lamplighter.fleet.kernel_params:
+    name: amd_iommu
+    state: absent
+
 - name: Everything is as it was
   lamplighter.fleet.kernel_params:
-    params:
-      - {name: amd_iommu, state: absent}
-      - {name: amdgpu.gttsize, state: absent}
+    purge: true
 """
 
 RETURN = r"""
@@ -239,6 +246,7 @@ def main() -> None:
                 "options": {"name": {"type": "str", "required": True}, "value": {"type": "str"}, "state": state},
             },
             "gtt_gib": {"type": "float"},
+            "purge": {"type": "bool", "default": False},
             "route": {"type": "str", "choices": list(transaction.ROUTES), "default": "auto"},
         },
         required_by={"value": "name"},
@@ -253,7 +261,7 @@ def main() -> None:
         params.append(Param(options["name"], options["value"], options["state"]))
     try:
         warnings, sized = memory.sized(options["gtt_gib"], host.sysroot, host.release)
-        result = transaction.run(host, [*sized, *params], options["route"], module.check_mode)
+        result = transaction.run(host, [*sized, *params], options["route"], options["purge"], module.check_mode)
     except KernelParamsError as error:
         module.fail_json(msg=str(error))
     except OSError as error:

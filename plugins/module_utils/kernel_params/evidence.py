@@ -19,7 +19,7 @@ def observe(sysroot: Sysroot, param: Param, route: str) -> dict:
     shown = (
         sysroot.read(f"/sys/module/{param.module}/parameters/{param.key.partition('.')[2]}") if param.module else None
     )
-    seen = {
+    seen: dict = {
         "name": param.name,
         "route": route,
         "wanted": param.value,

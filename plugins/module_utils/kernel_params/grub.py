@@ -79,7 +79,7 @@ class Grub:
                 if got != fresh:
                     raise KernelParamsError(
                         f"{self.tool} made an entry with {' '.join(got) or 'no ' + key} instead of "
-                        f"{' '.join(fresh) or 'none'}: another file in /etc/default/grub.d or /etc/grub.d has the last word"
+                        f"{' '.join(fresh) or 'none'}: another file below /etc/default or /etc/grub.d has the last word"
                     )
 
 

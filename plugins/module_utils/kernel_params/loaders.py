@@ -5,7 +5,7 @@
 
 Every loader has `lines` (one list of words for each kernel that can be booted), `apply` (make the words of the
 managed keys last over reboots and kernel updates, and give the restored keys back what they had), `space` (what
-must be writable, with how many bytes to spare), `own_file` (a file of ours alone) and `shared_file` (one that it edits).
+must be writable, with how many bytes to spare), `own_file` (ours alone) and `shared_file` (one that it edits).
 """
 
 from __future__ import annotations

@@ -202,7 +202,7 @@ def save(host: Host, state: dict) -> None:
     host.write(STATE, json.dumps(state, indent=2, sort_keys=True) + "\n")
 
 
-def run(host: Host, params: list, route: str, check_mode: bool) -> dict:
+def run(host: Host, params: list, route: str, purge: bool, check_mode: bool) -> dict:
     """The result of the module."""
     state = load_state(host)
     warnings = [text for param in params for text in memory.guard(param, host.sysroot)]
@@ -211,6 +211,9 @@ def run(host: Host, params: list, route: str, check_mode: bool) -> dict:
         **{key: param.value for key, param in old_options.items()},
         **{key: entry["value"] for key, entry in state["cmdline"].items()},
     }
+    if purge:
+        named = {param.key for param in params}
+        params = params + [Param(key, None, "absent") for key in old if key not in named]
     plan = make_plan(host, params, route, state)
     now = {
         **{key: param.value for key, param in plan.options.items()},
@@ -248,7 +251,13 @@ def run(host: Host, params: list, route: str, check_mode: bool) -> dict:
         "conflicts": plan.conflicts,
         "reboot_required": bool(waiting),
         "reboot_reasons": waiting,
-        "warnings": warnings + plan.warnings,
+        "warnings": warnings
+        + plan.warnings
+        + [
+            f"{item['path']}:{item['line']} sets {item['name']} to {item['value']}. {item['remedy']}"
+            for item in plan.conflicts
+            if item["wins"]
+        ],
         "diff": diff,
     }
 
