@@ -86,7 +86,7 @@ extends_documentation_fragment:
   - action_common_attributes
 attributes:
   check_mode:
-    support: none
+    support: full
     details: Nothing is loaded or generated, and nothing is claimed.
   diff_mode:
     support: none
@@ -312,8 +312,8 @@ def main() -> None:
             "model": {"type": "str", "required": True},
             "expect": {"type": "str", "choices": backends, "required": True},
             "accept": {"type": "list", "elements": "str", "choices": backends, "default": []},
-            "prompt_tokens": {"type": "int", "default": 640},
-            "predict_tokens": {"type": "int", "default": 64},
+            "prompt_tokens": {"type": "int", "default": 640, "no_log": False},
+            "predict_tokens": {"type": "int", "default": 64, "no_log": False},
             "start_timeout": {"type": "int", "default": 240},
             "request_timeout": {"type": "int", "default": 360},
             "sysroot": {"type": "path", "default": "/"},

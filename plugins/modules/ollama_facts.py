@@ -129,20 +129,9 @@ ansible_facts:
           type: dict
 """
 
-import subprocess
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.installation import gather
-
-
-def run(command: list[str]) -> str:
-    """Output of a command that only reads; empty if it cannot be run or does not end."""
-    try:
-        return subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=10, check=False
-        ).stdout.decode(errors="replace")
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
+from ansible_collections.lamplighter.fleet.plugins.module_utils.process import run
 
 
 def main() -> None:
@@ -156,7 +145,10 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    module.exit_json(changed=False, ansible_facts={"ollama_facts": gather(run, **module.params)})
+    module.exit_json(
+        changed=False,
+        ansible_facts={"ollama_facts": gather(lambda command: run(command, seconds=10)[1], **module.params)},
+    )
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from typing import Any, NamedTuple
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.pci import PciGpu
+from ansible_collections.lamplighter.fleet.plugins.module_utils.process import run
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
 
 WSL_NVIDIA_SMI = "/usr/lib/wsl/lib/nvidia-smi"
@@ -61,12 +61,11 @@ def ask_nvidia_smi(sysroot: Sysroot) -> list[SmiLine]:
     program = WSL_NVIDIA_SMI if in_wsl else shutil.which("nvidia-smi")
     if not program or not (in_wsl or sysroot.exists("proc/driver/nvidia/version")):
         return []
-    try:
-        result = subprocess.run([program, *QUERY], capture_output=True, text=True, timeout=5, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        sysroot.warnings.append(f"nvidia-smi gave no answer: {error}")
+    code, text = run([program, *QUERY], seconds=5)
+    if code:
+        sysroot.warnings.append(f"nvidia-smi gave no answer: {text.strip() or f'exit status {code}'}")
         return []
-    return parse_nvidia_smi(result.stdout)
+    return parse_nvidia_smi(text)
 
 
 def parse_nvidia_smi(text: str) -> list[SmiLine]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.records import read_text_lines
+from ansible_collections.lamplighter.fleet.plugins.module_utils.process import run, started
 
 
 class LogError(Exception):
@@ -61,8 +61,8 @@ def _unit_state(unit: str) -> dict[str, str]:
     if not shutil.which("systemctl"):
         return {}
     command = ["systemctl", "show", "--property=InvocationID,LoadState", "--", unit]
-    shown = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
-    return dict(line.split("=", 1) for line in shown.stdout.splitlines() if "=" in line)
+    _code, shown = run(command)
+    return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
 
 
 def _journal(arguments: list[str], what: str) -> Iterator[str]:
@@ -72,23 +72,12 @@ def _journal(arguments: list[str], what: str) -> Iterator[str]:
 
 
 def _output(command: list[str], what: str) -> Iterator[str]:
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        errors="replace",
-        env={**os.environ, "LC_ALL": "C"},
-    )
     empty = True
-    assert process.stdout is not None
-    assert process.stderr is not None
-    with process.stdout, process.stderr:
-        for line in process.stdout:
+    with started(command) as program:
+        for line in program.stdout:
             empty = False
-            yield line
-        complaint = process.stderr.read().strip()
-    process.wait()
+            yield line.decode("utf-8", "replace")
+        _code, complaint = program.finish()
     if empty and os.geteuid() != 0:
         raise LogError(
             f"This user cannot see {what}. {complaint} "

@@ -6,11 +6,12 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
-import subprocess
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
+
+from ansible_collections.lamplighter.fleet.plugins.module_utils.process import started
 
 COPY_BYTES = 1 << 20
 
@@ -74,17 +75,10 @@ def tar_stream(path: str, zstd: str | None) -> Iterator[IO[bytes]]:
         return
     if not zstd:
         raise ReleaseError(f"{os.path.basename(path)} needs the zstd program: install the package zstd")
-    with subprocess.Popen([zstd, "-dcq", "--", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout
-        assert process.stderr
-        try:
-            yield process.stdout
-        except BaseException:
-            process.kill()
-            raise
-        process.stdout.read()  # padding behind the end mark
-        message = process.stderr.read().decode(errors="replace").strip()
-        if process.wait():
+    with started([zstd, "-dcq", "--", path]) as program:
+        yield program.stdout
+        code, message = program.finish()
+        if code:
             raise ReleaseError(f"{os.path.basename(path)} cannot be unpacked: {message}")
 
 
@@ -121,10 +115,9 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, destination: str, arch
     elif member.islnk():
         os.link(os.path.join(destination, *parts(member.linkname)), target, follow_symlinks=False)
     else:
-        source = tar.extractfile(member)
-        assert source
         with open(target, "wb") as output:
-            shutil.copyfileobj(source, output, COPY_BYTES)
+            # A regular file, so there is something to extract.
+            shutil.copyfileobj(tar.extractfile(member), output, COPY_BYTES)  # type: ignore[arg-type]
             os.fchmod(output.fileno(), 0o755 if member.mode & 0o111 else 0o644)
             output.flush()
             os.fsync(output.fileno())

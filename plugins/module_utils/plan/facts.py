@@ -99,7 +99,7 @@ def _nameless(vendor: str, pci_id: str | None, integrated: bool | None) -> str:
 
 def _gpu(position: int, raw: dict, extra: dict) -> Gpu:
     pci_id = text(raw.get("pci_id"))
-    vendor = text(raw.get("vendor")) or PCI_VENDORS.get((pci_id or "").split(":")[0], "other")
+    vendor = text(raw.get("vendor")) or PCI_VENDORS.get((pci_id or "").partition(":")[0], "other")
     gfx, integrated = text(raw.get("gfx")), _flag(raw.get("integrated"))
     device_id = pci_id.lower().split(":")[-1] if pci_id else None
     if vendor == "amd":

@@ -133,7 +133,7 @@ def _vulkan_before_rocm(candidates: list, engine: dict, policy: Policy, avoid_ro
     if one.rocm == "native":
         if one.gpu.shares_memory and advice(one.gpu, policy.catalogue) == "vulkan":
             known = str(catalogue.arch(one.gpu.gfx, policy.catalogue).get("vulkan") or "no reason given")
-            return True, f"the catalogue advises Vulkan for {one.gpu.gfx} ({known.split(';')[0]})"
+            return True, f"the catalogue advises Vulkan for {one.gpu.gfx} ({known.partition(';')[0]})"
         return False, ""
     target = override_target(one.rocm)
     if one.gpu.shares_memory or catalogue.arch(target, policy.catalogue).get("backend") != "rocm":

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections.abc import Iterable
 from typing import Any, Callable
 
+from ansible_collections.lamplighter.fleet.plugins.module_utils import process
 from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.counters import read_counters
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
 
@@ -19,20 +19,10 @@ MIB = 1024 * 1024
 Run = Callable[["list[str]"], "tuple[int, str]"]
 
 
-def run_command(command: list[str]) -> tuple[int, str]:
-    """A program that is not there is one that failed."""
-    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=120, env=environment, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return 127, ""
-    return done.returncode, done.stdout.decode("utf-8", "replace")
-
-
 class Host:
     """What prove() needs to know of the machine. A test gives another object with these methods."""
 
-    def __init__(self, unit: str, sysroot: Sysroot, gpu_addresses: list[str], run: Run = run_command) -> None:
+    def __init__(self, unit: str, sysroot: Sysroot, gpu_addresses: list[str], run: Run = process.run) -> None:
         self.unit = unit
         self.sysroot = sysroot
         self.gpu_addresses = gpu_addresses

@@ -13,7 +13,7 @@ PLAN: dict[str, Any] = {
     "engine": "ollama",
     "status": "gpu",
     "degraded_if": ["cpu"],
-    "rungs": [{"id": name, "backend": name.split("-")[0]} for name in ("rocm", "rocm-override", "vulkan", "cpu")],
+    "rungs": [{"id": name, "backend": name.partition("-")[0]} for name in ("rocm", "rocm-override", "vulkan", "cpu")],
 }
 XEON: dict[str, Any] = {**PLAN, "status": "cpu", "degraded_if": [], "rungs": PLAN["rungs"][3:]}
 ACCEPTING = {**PLAN, "degraded_if": []}

@@ -128,7 +128,8 @@ def test_pci_samples(device_id: str, revision: str | None, gfx: str, integrated:
 def test_the_product_is_that_of_the_revision() -> None:
     names = [pci_device("747e", revision).get("product") for revision in ("c8", "ff", "zz", None)]
     assert names == ["AMD Radeon RX 7800 XT", "AMD Radeon RX 7700 XT", None, None]
-    assert pci_device("74a0", None)["product"] == pci_device("74a0", "00")["product"] is not None
+    assert pci_device("74a0", None)["product"] == pci_device("74a0", "00")["product"]
+    assert pci_device("74a0", None)["product"] is not None
 
 
 def test_what_is_not_known_is_empty() -> None:

@@ -9,7 +9,6 @@ import errno
 import gzip
 import os
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -231,7 +230,7 @@ def as_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sysroot:
 
 def test_nvidia_memory_of_nvidia_smi(as_this_machine: Sysroot, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = "00000000:01:00.0, 8192, NVIDIA GeForce RTX 3070\n00000000:02:00.0, [N/A], Other\n"
-    monkeypatch.setattr(nvidia.subprocess, "run", lambda *args, **kwargs: subprocess.CompletedProcess([], 0, lines, ""))
+    monkeypatch.setattr(nvidia, "run", lambda command, seconds: (0, lines))
     gpus: list[dict[str, Any]] = [
         {"vendor": "nvidia", "pci_address": f"0000:0{n}:00.0", "product": None} for n in (1, 2, 3)
     ]
@@ -244,10 +243,7 @@ def test_nvidia_memory_of_nvidia_smi(as_this_machine: Sysroot, monkeypatch: pyte
 
 
 def test_nvidia_smi_that_hangs_is_a_warning(as_this_machine: Sysroot, monkeypatch: pytest.MonkeyPatch) -> None:
-    def hang(*args: Any, **kwargs: Any) -> None:
-        raise subprocess.TimeoutExpired("nvidia-smi", 5)
-
-    monkeypatch.setattr(nvidia.subprocess, "run", hang)
+    monkeypatch.setattr(nvidia, "run", lambda command, seconds: (124, "nvidia-smi did not end within 5 s"))
     assert nvidia.ask_nvidia_smi(as_this_machine) == []
     assert "nvidia-smi gave no answer" in as_this_machine.warnings[0]
 
@@ -264,7 +260,7 @@ def test_nvidia_in_wsl_is_what_nvidia_smi_shows(tmp_path: Path) -> None:
 
 
 def test_no_program_runs_for_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nvidia.subprocess, "run", lambda *args, **kwargs: pytest.fail("ran a program"))
+    monkeypatch.setattr(nvidia, "run", lambda *args, **kwargs: pytest.fail("ran a program"))
     monkeypatch.setattr(nvidia.shutil, "which", lambda name: f"/usr/bin/{name}")
     gpu_facts(write(tmp_path, {**RTX_3070, "proc/driver/nvidia/version": "x"}))
 

@@ -3,11 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import os
-import stat
-
 import pytest
-from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.host import Host, nvidia_counters, run_command
+from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.host import Host, nvidia_counters
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
 
 ADDRESS = "0000:03:00.0"
@@ -110,11 +107,3 @@ def test_nvidia_smi_is_asked_only_where_sysfs_has_no_counters(tmp_path):
     assert host(Programs(), str(tmp_path / "none")).counters() == [
         {"vram_used": None, "gtt_used": None, "busy_percent": None}
     ]
-
-
-def test_run_command(tmp_path):
-    program = tmp_path / "program"
-    program.write_bytes(b"#!/bin/sh\nprintf '\\377 %s' \"$LC_ALL\"\nexit 3\n")
-    os.chmod(program, stat.S_IRWXU)
-    assert run_command([str(program)]) == (3, "\ufffd C.UTF-8")
-    assert run_command([str(tmp_path / "none")]) == (127, "")
