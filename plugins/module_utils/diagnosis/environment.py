@@ -1,0 +1,148 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The environment that the engine has: what it never reads, and what means something else than was meant."""
+
+from __future__ import annotations
+
+import re
+
+from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue.ollama_environment import (
+    GPU_SELECTION,
+    VARIABLES,
+    check_environment,
+)
+from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.case import SITE, Case
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.engine import (
+    good_overrides,
+    in_build,
+    override_target,
+)
+
+_OVERRIDE = "HSA_OVERRIDE_GFX_VERSION"
+_OF_CLIENTS = ("OLLAMA_HOST", "OLLAMA_EDITOR", "OLLAMA_NOHISTORY")
+_CODES = {"bad_value": "environment_bad_value", "never_read": "environment_never_read"}
+
+
+def environment_variables(case: Case) -> None:
+    """Rules of the catalogue, on what the service really gets."""
+    before = len(case.findings)
+    ours = {name: value for name, value in case.environment.items() if of_engine(name)}
+    _normalised, problems = check_environment(ours, case.version)
+    for problem in problems:
+        code = _CODES.get(problem["code"], problem["code"])
+        case.add(
+            "environment",
+            code,
+            problem["severity"],
+            problem["message"],
+            problem["remedy"],
+            _edit_command(case, problem["name"]),
+            f"{problem['name']}={problem['value']}",
+        )
+    for name, files in case.part("ollama_facts", "unit", "duplicates").items():
+        case.add(
+            "environment",
+            "set_twice",
+            "info",
+            f"{name} is set in several files of the unit; the last one counts.",
+            "Keep one of them.",
+            "systemctl cat ollama",
+            f"{name}: {', '.join(files)}",
+        )
+    _overrides(case)
+    _forced_processor(case)
+    _not_for_services(case)
+    if ours and len(case.findings) == before:
+        case.fine.append(f"{len(ours)} environment variables, all read by Ollama {case.version}")
+
+
+def of_engine(name: str) -> bool:
+    """Whether a variable is meant for the engine or its GPU libraries."""
+    return name.startswith(("OLLAMA_", "GGML_", "HSA_", "LLAMA_ARG_", "ROCBLAS_")) or name in (
+        *GPU_SELECTION,
+        *VARIABLES,
+        "HTTP_PROXY",
+    )
+
+
+def _edit_command(case: Case, name: str) -> str:
+    for item in case.items("ollama_facts", "unit", "drop_ins"):
+        if item.get("ours"):
+            return SITE
+    return f"sudo systemctl edit ollama   # take {name} out; and in: systemctl cat ollama"
+
+
+def _overrides(case: Case) -> None:
+    value = case.environment.get(_OVERRIDE)
+    if not value or not re.fullmatch(r"\d{1,2}\.\d{1,2}\.\d{1,2}", value):
+        return
+    amd = sorted({gpu.gfx for gpu in case.machine.gpus if gpu.vendor == "amd" and gpu.gfx})
+    # Those that the mask hides are not touched by it.
+    masked = "ROCR_VISIBLE_DEVICES" in case.environment
+    target, seen, command = override_target(value), f"{_OVERRIDE}={value}", _edit_command(case, _OVERRIDE)
+    if len(amd) > 1 and not masked:
+        case.add(
+            "environment",
+            "override_two_architectures",
+            "error",
+            f"One override is in force for {' and '.join(amd)}: it makes {target} of both, and breaks at least one.",
+            "Mask the GPU that is not to be used with ROCR_VISIBLE_DEVICES, and set the override only if the other "
+            "one needs it.",
+            command,
+            seen,
+        )
+        return
+    used = [gpu.gfx for gpu in case.used_gpus if gpu.gfx] or amd
+    for gfx in used[:1]:
+        good = good_overrides(gfx, case.engine, case.catalogue)
+        if in_build(gfx, case.engine, case.catalogue) and target != gfx:
+            case.add(
+                "environment",
+                "override_on_native",
+                "error",
+                f"{gfx} is supported by {case.engine['title']} as it is; the override makes {target} of it.",
+                f"Remove {_OVERRIDE}.",
+                command,
+                seen,
+            )
+        elif target != gfx and value not in good:
+            advice = f"Set it to {good[0]}." if good else "Remove it: no value is known good; use Vulkan."
+            case.add(
+                "environment",
+                "override_wrong",
+                "error",
+                f"The override makes {target} of {gfx}, which is not known to work with {case.engine['title']}.",
+                advice,
+                command,
+                seen,
+            )
+
+
+def _forced_processor(case: Case) -> None:
+    accepted = "cpu" in case.plan["accept"] or case.plan["backend"] == "cpu"
+    if case.environment.get("OLLAMA_LLM_LIBRARY") != "cpu" or case.plan["status"] != "gpu" or accepted:
+        return
+    case.add(
+        "environment",
+        "processor_forced",
+        "error",
+        "The engine is told to use the processor, although this machine has a GPU for it.",
+        "Remove OLLAMA_LLM_LIBRARY, or say that the processor is wanted with inference_accept: [cpu].",
+        SITE,
+        "OLLAMA_LLM_LIBRARY=cpu",
+    )
+
+
+def _not_for_services(case: Case) -> None:
+    for entry in case.items("login_environment"):
+        if of_engine(entry["name"]) and entry["name"] not in _OF_CLIENTS and entry["name"] not in case.environment:
+            case.add(
+                "environment",
+                "environment_of_logins",
+                "warning",
+                f"{entry['name']} is set for people who log in; a service does not read it there.",
+                "Set it for the service: a drop-in of ollama.service with Environment=, or the role's variables.",
+                "sudo systemctl edit ollama",
+                f"{entry['path']}: {entry['name']}={entry['value']}",
+            )

@@ -1,0 +1,113 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The faults in the two logs, each with the command that helps."""
+
+from __future__ import annotations
+
+from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.case import RESTART, SITE, Case
+
+_JOURNAL = "sudo journalctl --unit ollama --lines 50"
+_KERNEL = "sudo journalctl --dmesg --boot | grep -iE 'amdgpu|kfd|drm'"
+_FIRMWARE = {
+    "debian": "sudo apt install firmware-amd-graphics && sudo update-initramfs -u && sudo reboot",
+    "ubuntu": "sudo apt install linux-firmware && sudo update-initramfs -u && sudo reboot",
+    "fedora": "sudo dnf upgrade linux-firmware amd-gpu-firmware && sudo dracut --force && sudo reboot",
+    "arch": "sudo pacman -Syu linux-firmware && sudo mkinitcpio -P && sudo reboot",
+}
+_GPU_MEMORY = "cat /sys/class/drm/card*/device/mem_info_*_used"
+
+# SITE makes the plan anew and walks its ladder: the way out of whatever one backend cannot do on a machine.
+ENGINE_COMMANDS = {
+    "amd_driver_too_old": "",
+    "cuda_init_failed": "nvidia-smi",
+    "gpu_detected_but_model_on_cpu": RESTART,
+    "gpu_discovery_timeout": RESTART,
+    "gpu_libraries_missing": SITE,
+    "gpu_oom": "ollama ps",
+    "gpu_runner_missing": SITE,
+    "hipblaslt_tensile_missing": "",
+    "igpu_dropped": SITE,
+    "kfd_not_present": "sudo modprobe amdgpu && ls -l /dev/kfd",
+    "kfd_permission": "sudo usermod --append --groups $(stat -c %G /dev/kfd) ollama && " + RESTART,
+    "load_timeout": _KERNEL,
+    "low_available_vram": _GPU_MEMORY,
+    "memory_access_fault": SITE,
+    "model_unsupported": SITE,
+    "no_avx": "",
+    "no_devices_enumerated": "ls -l /dev/kfd /dev/dri",
+    "not_enough_memory": "free --human",
+    "not_enough_vram": "ollama ps",
+    "nvidia_driver_too_old": "nvidia-smi",
+    "override_invalid": SITE,
+    "partial_offload": "ollama ps",
+    "port_in_use": "sudo ss --listening --tcp --processes 'sport = :11434'",
+    "rocblas_tensile_missing": SITE,
+    "rocm_device_dropped": SITE,
+    "rocm_library_missing": SITE,
+    "runner_crashed": SITE,
+    "server_exit": _JOURNAL,
+    "unsupported_gfx": SITE,
+    "vram_not_recovered": RESTART,
+    "zero_layers_offloaded": "ollama ps",
+    "zero_vram_reported": "ls -l /dev/kfd /dev/dri",
+}
+KERNEL_COMMANDS = {
+    "device_lost": "sudo poweroff",
+    "gpu_init_failed": _KERNEL,
+    "gpu_oom": "ollama ps",
+    "gpu_reset": RESTART,
+    "hws_hang": SITE + " -e inference_backend=vulkan",
+    "mes_hang": "{firmware}",
+    "missing_firmware": "{firmware}",
+    "nvidia_xid": "nvidia-smi",
+    "page_fault": SITE,
+    "pcie_atomics": SITE + " -e inference_backend=vulkan",
+    "recovered": RESTART,
+    "reset_failed": "sudo poweroff",
+    "resume_failed": "sudo systemctl mask sleep.target suspend.target hibernate.target",
+    "ring_timeout": "{firmware}",
+    "smu_hang": "sudo poweroff",
+    "vram_lost": RESTART,
+}
+# What follows from another fault of the same log, and says nothing of its cause.
+_CONSEQUENCES = (
+    "runner_crashed",
+    "zero_layers_offloaded",
+    "gpu_detected_but_model_on_cpu",
+    "no_devices_enumerated",
+    "zero_vram_reported",
+    "partial_offload",
+    "server_exit",
+)
+# What a machine without a GPU to use says, too.
+_OF_NO_GPU = ("no_devices_enumerated", "zero_vram_reported", "zero_layers_offloaded", "igpu_dropped")
+
+
+def engine_faults(case: Case) -> None:
+    log = case.part("engine_log")
+    failures = [
+        failure
+        for failure in case.items("engine_log", "failures")
+        if case.plan["status"] == "gpu" or not case.machine.gpus_known or failure["code"] not in _OF_NO_GPU
+    ]
+    for failure in sorted(failures, key=lambda one: one["code"] in _CONSEQUENCES):
+        command = ENGINE_COMMANDS.get(failure["code"], _JOURNAL)
+        case.add(
+            "log", failure["code"], failure["severity"], failure["meaning"], failure["remedy"], command, failure["line"]
+        )
+    if log.get("engine") and not any(failure["severity"] != "info" for failure in failures):
+        case.fine.append("the engine's log has no fault")
+
+
+def kernel_faults(case: Case) -> None:
+    log = case.evidence.get("kernel_log")
+    family = [case.machine.distribution.get("id"), *(case.machine.distribution.get("id_like") or [])]
+    firmware = next((_FIRMWARE[name] for name in family if name in _FIRMWARE), "")
+    faults = case.items("kernel_log", "faults")
+    for fault in faults:
+        command = KERNEL_COMMANDS.get(fault["code"], _KERNEL).replace("{firmware}", firmware)
+        # Both logs know gpu_oom; here the first of them tells it.
+        case.add("kernel", fault["code"], fault["severity"], fault["meaning"], fault["remedy"], command, fault["line"])
+    if log is not None and not any(fault["severity"] != "info" for fault in faults):
+        case.fine.append("the kernel's log has no GPU fault")
