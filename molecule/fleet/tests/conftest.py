@@ -127,9 +127,7 @@ class Fleet:
 
         self.on(wanted, set_one)
 
-    def start(
-        self, hosts: dict[str, dict[str, Any]] | Any, *arguments: str, playbook: str = "site.yml"
-    ) -> Play:
+    def start(self, hosts: dict[str, dict[str, Any]] | Any, *arguments: str, playbook: str = "site.yml") -> Play:
         variables = hosts if isinstance(hosts, dict) else {name: {} for name in hosts}
         return Play(self.folder(), variables, playbook, arguments)
 

@@ -15,7 +15,10 @@ SAME = {
     "Package zstd would be installed": "Package zstd is installed",
     "The service would be enabled and started": "The service is enabled and runs what is installed and configured",
 }
-UNFORESEEABLE = {"Remember | The directory of local facts exists", "Remember | The next run begins with the proven rung"}
+UNFORESEEABLE = {
+    "Remember | The directory of local facts exists",
+    "Remember | The next run begins with the proven rung",
+}
 
 
 @pytest.mark.parametrize("host", HOSTS)

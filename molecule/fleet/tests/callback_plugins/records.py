@@ -39,7 +39,11 @@ class CallbackModule(CallbackBase):
         self.file = (folder / name).open("w", buffering=1)
 
     def write(self, status: str, result: Any) -> None:
-        kept = {key: result._result[key] for key in ("changed", "msg", "diff", "downloaded") if key in result._result}
+        kept = {
+            key: result._result[key]
+            for key in ("changed", "msg", "diff", "downloaded", "proof")
+            if key in result._result
+        }
         line = {
             "host": result._host.get_name(),
             "task": result._task.get_name().split(" : ")[-1],
