@@ -17,7 +17,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.wo
 
 SETTINGS = "/etc/default/grub"
 ASSIGNMENT = re.compile(
-    r"""^(GRUB_CMDLINE_LINUX(?:_DEFAULT)?)=(?:"((?:[^"\\$`]|\\.)*)"|'([^']*)'|([^\s"'$`]*))\s*$""", re.M
+    r"""^(GRUB_CMDLINE_LINUX(?:_DEFAULT)?)=(?:"((?:[^"\\$`]|\\.)*)"|'([^']*)'|([^\s"'$`]*))[ \t]*$""", re.M
 )
 LINUX = re.compile(r"^\s*linux(?:efi|16)?\s+(\S+)\s+(.*)$", re.M)
 # As 10_linux writes them, and nothing of ours belongs there: a way in when a parameter is wrong.

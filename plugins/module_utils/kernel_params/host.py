@@ -37,7 +37,7 @@ class Host:
     def text(self, path: str) -> str | None:
         """A file as it is, with its last newline; None where there is none."""
         try:
-            with open(self.sysroot.path(path), encoding="utf-8") as handle:
+            with open(self.sysroot.path(path), encoding="utf-8", errors="surrogateescape") as handle:
                 return handle.read()
         except FileNotFoundError:
             return None
@@ -53,7 +53,7 @@ class Host:
         os.makedirs(os.path.dirname(full), exist_ok=True)
         mode = os.stat(full).st_mode & 0o7777 if os.path.exists(full) else 0o644
         fresh = f"{full}.lamplighter"
-        with open(fresh, "w", encoding="utf-8") as handle:
+        with open(fresh, "w", encoding="utf-8", errors="surrogateescape") as handle:
             handle.write(text)
             os.fchmod(handle.fileno(), mode)
         self.publish(fresh, full)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shlex
 
+from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.host import Host
 from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.words import Param, canonical
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
 
@@ -31,16 +32,21 @@ HEADER = (
 def parse(text: str) -> list[tuple[int, Param]]:
     """Each parameter of each options line with the number of its line."""
     found = []
-    lines = (text or "").replace("\\\n", "  ").splitlines()
-    for number, line in enumerate(lines, 1):
+    number, begun = 1, ""
+    for count, line in enumerate(text.splitlines(), 1):
+        begun += line
+        if line.endswith("\\"):  # goes on in the next line
+            begun = begun[:-1] + " "
+            continue
+        line, begun, start, number = begun, "", number, count + 1
         try:
-            fields = shlex.split(line, comments=False)
+            fields = shlex.split(line)
         except ValueError:
             continue  # a quote that never ends
         if len(fields) > 2 and fields[0] == "options":
             for word in fields[2:]:
                 name, equals, value = word.partition("=")
-                found.append((number, Param(f"{canonical(fields[1])}.{name}", value if equals else None)))
+                found.append((start, Param(f"{canonical(fields[1])}.{name}", value if equals else None)))
     return found
 
 
@@ -53,17 +59,17 @@ def render(params: list[Param]) -> str:
     return HEADER + "".join(lines) if lines else ""
 
 
-def foreign(sysroot: Sysroot) -> list[tuple[str, int, Param]]:
+def foreign(host: Host) -> list[tuple[str, int, Param]]:
     """What other files set, in the order in which kmod reads them: (path, line, parameter)."""
     files: dict = {}
     for directory in DIRECTORIES:
-        for name in sysroot.listdir(directory):
+        for name in host.sysroot.listdir(directory):
             if name.endswith(".conf"):
                 files.setdefault(name, f"{directory}/{name}")
     found = []
     for _name, path in sorted(files.items()):
         if path != OURS:
-            found += [(path, line, param) for line, param in parse(sysroot.read(path) or "")]
+            found += [(path, line, param) for line, param in parse(host.text(path) or "")]
     return found
 
 

@@ -135,7 +135,7 @@ def satisfied(plan: Plan, host: Host, lines: list) -> bool:
 def conflicts(host: Host, plan: Plan, asked: dict, written: list) -> list:
     """Each place where somebody else sets one of the keys, and who wins."""
     found = []
-    for path, line, param in [*modprobe.foreign(host.sysroot), *written]:
+    for path, line, param in [*modprobe.foreign(host), *written]:
         if param.key not in asked or asked[param.key].state == "absent":
             continue
         in_modprobe = "modprobe.d" in path
