@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import re
 
+from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.memory import affordable
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.facts import Gpu, Machine
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.policy import PlanError, Policy
 
 GIB = 1024**3
 PAGE = 4096
-# What the system keeps for itself: an eighth of what is built in, at least this.
-RESERVE = 8 * GIB
 # A gain of less than this, or of less than a fifth, is not worth a reboot.
 WORTHWHILE = 4 * GIB
 
@@ -45,8 +44,7 @@ def wanted_gtt(gpu: Gpu, machine: Machine, policy: Policy) -> int:
                 "(nine tenths). Leave it out, and the plan computes it."
             )
         return policy.unified_memory_bytes
-    built_in = machine.memory_bytes + (gpu.vram_bytes or 0)
-    return max(machine.memory_bytes - max(RESERVE, built_in // 8), 0) // GIB * GIB
+    return affordable(machine.memory_bytes, gpu.vram_bytes or 0)
 
 
 def _parameter(name: str, value: str, reason: str, state: str = "present") -> dict:

@@ -65,7 +65,7 @@ def test_a_size_and_a_list_at_once_in_check_mode(machine: Path, capsys: pytest.C
 FAILURES: list[tuple[dict[str, Any], str]] = [
     ({"gtt_gib": 17}, "16.0 GiB of RAM"),
     ({"gtt_gib": -4}, "above 0"),
-    ({"gtt_gib": "a lot"}, "could not be converted to float"),
+    ({"gtt_gib": "a lot"}, "convert to float"),
     ({"name": "ttm pages", "value": "1"}, "no name"),
     ({"name": "a", "value": "1\n2"}, "one line"),
     ({"value": "1"}, "name"),
