@@ -160,7 +160,7 @@ def diagnosis_text(
     lines += [""] if wrong else []
     lines += _block("Fine", "; ".join(diagnosis["fine"]) + ".") if diagnosis["fine"] else []
     for at, note in enumerate(notes):
-        lines += _block("" if at else "To know", f"{note['code']}: {note['message']} {note['remedy']}")
+        lines += _block("" if at else "To know", f"{note['code']}: {note['message']}")
     for at, unread in enumerate(diagnosis["unread"]):
         lines += _block("" if at else "Unread", unread)
     if diagnosis["unread"] and evidence.get("privileged") is False:

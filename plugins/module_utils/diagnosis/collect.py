@@ -26,7 +26,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.sources imp
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.installation import gather
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.listener import find_listener
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.kernel import parameters_on
-from ansible_collections.lamplighter.fleet.plugins.module_utils.process import run as run_command
+from ansible_collections.lamplighter.fleet.plugins.module_utils.process import run as run
 from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.host import nvidia_counters
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
 
@@ -84,7 +84,7 @@ class Collector:
 
     def _installation(self) -> dict[str, Any]:
         found = gather(
-            lambda command: run_command(command)[1],
+            lambda command: run(command, seconds=10)[1],
             root="/opt/ollama",
             user="ollama",
             models=None,
@@ -104,16 +104,14 @@ class Collector:
         return f"http://{f'[{address}]' if ':' in address else address}:{found['listener']['port']}"
 
     def _service(self) -> dict[str, Any]:
-        code, text = run_command(
-            ["systemctl", "show", self.unit, f"--property={','.join(('LoadState', *probes.PROPERTIES))}"]
-        )
+        code, text = run(["systemctl", "show", self.unit, f"--property={','.join(('LoadState', *probes.PROPERTIES))}"])
         found = probes.parse_properties(text) if code == 0 else {}
         return found if found.pop("LoadState", "") == "loaded" else {}
 
     def _counters(self, gpu: dict[str, Any]) -> dict[str, Any]:
         counters: dict[str, Any] = read_counters(self.root, gpu["pci_address"])
         if gpu.get("vendor") == "nvidia":
-            counters = nvidia_counters(gpu["pci_address"], run_command) or counters
+            counters = nvidia_counters(gpu["pci_address"], run) or counters
         return {"pci_address": gpu["pci_address"], **counters}
 
     def _engine_log(self, found: dict[str, Any], boxes: list[dict[str, str]]) -> dict[str, Any] | None:
@@ -124,7 +122,7 @@ class Collector:
         elif listening.endswith(".service"):
             lines = unit_lines(listening)
         elif boxes:
-            _code, text = run_command([boxes[0]["tool"], "logs", "--tail", "50000", boxes[0]["id"]])
+            _code, text = run([boxes[0]["tool"], "logs", "--tail", "50000", boxes[0]["id"]])
             lines = text.splitlines(keepends=True)
         else:
             return None

@@ -139,9 +139,9 @@ def lendable_memory(case: Case) -> None:
                 "Set it on the kernel's command line and reboot.",
                 f"kernel parameter: {parameter['name']}={parameter['value']}",
             )
-    for gpu in case.used_gpus:
-        refused = case.engine.get("igpu") == "refused_by_rocm"
-        if gpu.shares_memory and refused and gpu.vram_bytes is not None and gpu.vram_bytes < GIB:
+    refused = case.engine.get("igpu") == "refused_by_rocm" and all(gpu.shares_memory for gpu in case.machine.gpus)
+    for gpu in case.machine.gpus:
+        if refused and gpu.vendor == "amd" and gpu.vram_bytes is not None and gpu.vram_bytes < GIB:
             case.add(
                 "memory",
                 "carve_out_small",

@@ -16,7 +16,7 @@ from typing import Any
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.environment import of_engine
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.api import Api, ApiError
-from ansible_collections.lamplighter.fleet.plugins.module_utils.process import run as run_command
+from ansible_collections.lamplighter.fleet.plugins.module_utils.process import run
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
 
 _LISTS = ("DeviceAllow", "DropInPaths")
@@ -203,7 +203,7 @@ def containers() -> list[dict[str, str]]:
     found = []
     for tool in ("docker", "podman"):
         if shutil.which(tool):
-            _code, text = run_command([tool, "ps", "--format", "{{.ID}} {{.Image}}"])
+            _code, text = run([tool, "ps", "--format", "{{.ID}} {{.Image}}"], seconds=15)
             lines = [line.split() for line in text.splitlines() if "ollama" in line]
             found += [{"tool": tool, "id": fields[0], "image": fields[1]} for fields in lines if len(fields) == 2]
     return found
