@@ -76,3 +76,11 @@ def test_writing_again_leaves_nothing_of_another_machine(tmp_path: Path) -> None
     machine_tree.write_tree(described("xeon"), tmp_path)
     assert not (tmp_path / "sys/class/kfd").exists()
     assert [link.name for link in (tmp_path / "sys/bus/pci/devices").iterdir()] == ["0000:03:00.0"]
+
+
+def test_kfd_location_is_bus_device_function(tmp_path: Path) -> None:
+    machine = described("desktop")
+    machine["gpus"][0]["address"] = "0000:c4:0b.3"
+    machine_tree.write_tree(machine, tmp_path)
+    location = properties(tmp_path / "sys/class/kfd/kfd/topology/nodes/1/properties")["location_id"]
+    assert location == 0xC45B

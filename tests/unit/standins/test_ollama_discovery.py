@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,12 @@ from tests.standins.ollama.engine import discovery, hardware, llama_server
 from tests.standins.ollama.engine.environ import Environment
 
 MACHINES = Path(machine_tree.__file__).parent / "machines"
+
+
+@functools.cache
+def archived_files() -> dict[str, bytes]:
+    """Both archives, each file no longer than what discovery may read of it."""
+    return {name: content[:4096] for name, content in {**base_files("0.32.15"), **rocm_files()}.items()}
 
 
 class World:
@@ -34,10 +41,10 @@ class World:
         self.closed: set[str] = set()
         patch.setattr(hardware, "may_open", lambda path: path not in self.closed)
         self.libraries = folder / "lib/ollama"
-        for name, content in {**base_files("0.32.15"), **rocm_files()}.items():
+        for name, content in archived_files().items():
             file = folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content[:4096])
+            file.write_bytes(content)
         self.icds = folder / "icds"
         self.add_icd("radeon_icd.json")
         self.add_icd("nvidia_icd.json")
@@ -178,3 +185,11 @@ def test_kernels_are_fewer_than_rocblas_files(world) -> None:
 
 def test_denied_by_scenario(world) -> None:
     assert world("desktop").discover({"rocm": "denied", "vulkan": "denied"}) == []
+
+
+@pytest.mark.parametrize(
+    ("version", "name"),
+    [(90010, "gfx90a"), (90402, "gfx942"), (100306, "gfx1036"), (110501, "gfx1151"), (101203, "gfx10c3")],
+)
+def test_gfx_name_is_decimal_then_hexadecimal(version: int, name: str) -> None:
+    assert hardware.gfx_name(version) == name
