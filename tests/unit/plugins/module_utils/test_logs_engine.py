@@ -666,7 +666,7 @@ def test_no_text_takes_long(unit: str, line_end: str) -> None:
 
 
 def test_a_long_log_is_read_quickly_and_without_keeping_it(tmp_path: Any) -> None:
-    """About 4 MB, so 100 MB would take 25 times as long; measured in docs: 3.4 s and 14 MB of memory."""
+    """About 3 MB; docs/troubleshooting.md says what 100 MB take."""
     line = 'time=2026-06-28T20:51:02.167+02:00 level=INFO source=server.go:109 msg="using llama-server" n={}\n'
     log = tmp_path / "big.log"
     with open(log, "w", encoding="utf-8") as handle:
