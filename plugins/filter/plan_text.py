@@ -42,6 +42,8 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.environment import without_secrets
+
 WIDTH = 92
 LABEL = 11
 GIB = 1024**3
@@ -111,7 +113,7 @@ def _headline(plan: Mapping[str, Any], host: str) -> str:
 def _rungs(plan: Mapping[str, Any]) -> list[str]:
     width = max(len(rung["id"]) for rung in plan["rungs"])
     texts = [f"{at}. {rung['id']:<{width}}  {rung['reason']}" for at, rung in enumerate(plan["rungs"], 1)]
-    settings = [f"{name}={value}" for name, value in plan["rungs"][0]["environment"].items()]
+    settings = [f"{name}={value}" for name, value in without_secrets(plan["rungs"][0]["environment"]).items()]
     lines = [line for at, text in enumerate(texts) for line in _keep_columns("" if at else "Will try", text, width + 5)]
     return lines + (_block("Settings", " ".join(settings)) if settings else [])
 

@@ -103,7 +103,7 @@ ansible_facts:
           description:
             - The unit with C(path), C(owner) (V(ours), V(installer), V(distribution), V(foreign) or V(none)),
               C(user), C(group), C(exec_start) and C(drop_ins) (each with C(path) and C(ours)).
-            - C(environment) is what unit and drop-ins give together.
+            - C(environment) is what unit and drop-ins give together, secrets hidden.
             - C(duplicates) has the files of each variable that several set.
           type: dict
         service:

@@ -7,6 +7,10 @@ import re
 from collections.abc import Iterator, Mapping
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# What must not be shown: values of variables with such a name, and passwords within an address.
+SECRET_NAME = re.compile(r"(?i)token|secret|passw|api_?key|credential|private_?key")
+PASSWORD = re.compile(r"(://[^/@:\s]*:)[^/@\s]+(?=@)")
+HIDDEN = "(hidden)"
 ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "s": " "}
 
 
@@ -45,6 +49,18 @@ def environment_line(name: str, value: object) -> str:
 def environment_lines(environment: Mapping[str, object]) -> list[str]:
     """Lines for every variable that has a value, sorted by name so that the file is always the same."""
     return [environment_line(name, environment[name]) for name in sorted(environment) if environment[name] is not None]
+
+
+def without_secrets(environment: Mapping[str, object]) -> dict[str, object]:
+    """The environment as it may be shown and logged."""
+    return {
+        name: HIDDEN
+        if value and SECRET_NAME.search(name)
+        else PASSWORD.sub(rf"\1{HIDDEN}", value)
+        if isinstance(value, str)
+        else value
+        for name, value in environment.items()
+    }
 
 
 def logical_lines(text: str) -> Iterator[str]:

@@ -15,6 +15,7 @@ from typing import Any
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.environment import (
     parse_environment,
     service_settings,
+    without_secrets,
 )
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.listener import find_listener
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.release import (
@@ -131,7 +132,7 @@ def gather_unit(run: Run, root: str) -> tuple[dict[str, Any], dict[str, Any]]:
         "group": properties.get("Group") or None,
         "exec_start": binary,
         "drop_ins": [{"path": name, "ours": MARKER in text} for name, text in texts if name != path],
-        "environment": environment,
+        "environment": without_secrets(environment),
         "duplicates": duplicates,
     }
     start = started_at(properties.get("ExecMainStartTimestampMonotonic", ""))

@@ -10,6 +10,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.environme
     environment_lines,
     parse_environment,
     service_settings,
+    without_secrets,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,3 +101,22 @@ def test_service_settings_joins_lines_and_keeps_to_the_section() -> None:
 def test_reading_never_fails(text: str) -> None:
     for _key, value in service_settings(text, "Environment"):
         parse_environment(value)
+
+
+SHOWN: list[tuple[str, object, object]] = [
+    ("HTTPS_PROXY", "http://reader:pass@proxy:3128", "http://reader:(hidden)@proxy:3128"),
+    ("HTTPS_PROXY", "http://reader:p:a%2Fss@proxy:3128", "http://reader:(hidden)@proxy:3128"),
+    ("NO_PROXY", "http://a:1@x,http://b:2@y", "http://a:(hidden)@x,http://b:(hidden)@y"),
+    ("HTTPS_PROXY", "http://proxy:3128/a@b", "http://proxy:3128/a@b"),
+    ("HTTPS_PROXY", "http://[::1]:3128", "http://[::1]:3128"),
+    ("HF_TOKEN", "hf_abc", "(hidden)"),
+    ("OPENAI_API_KEY", "sk", "(hidden)"),
+    ("HF_TOKEN", None, None),
+    ("OLLAMA_KEEP_ALIVE", "5m", "5m"),
+    ("OLLAMA_NUM_PARALLEL", 2, 2),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "shown"), SHOWN)
+def test_without_secrets(name: str, value: object, shown: object) -> None:
+    assert without_secrets({name: value}) == {name: shown}
