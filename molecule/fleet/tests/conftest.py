@@ -90,7 +90,7 @@ class Play:
         return [result for path in self.folder.glob("*.jsonl") for result in read_records(path)]
 
     def wait(self) -> Run:
-        code = self.process.wait(timeout=600)
+        code = self.process.wait(timeout=1200)
         return Run(self.output.read_text(), code, self.results())
 
     def kill(self) -> None:
@@ -134,7 +134,7 @@ class Fleet:
     def play(self, hosts: dict[str, dict[str, Any]] | Any, *arguments: str, playbook: str = "site.yml") -> Run:
         return self.start(hosts, *arguments, playbook=playbook).wait()
 
-    def wait_for(self, name: str, command: str, seconds: float = 90) -> None:
+    def wait_for(self, name: str, command: str, seconds: float = 300) -> None:
         """Until a command succeeds on the host."""
         end = time.monotonic() + seconds
         while self.machine(name).run("sh -c %s", command).rc != 0:

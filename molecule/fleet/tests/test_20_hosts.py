@@ -110,4 +110,4 @@ def test_the_service_is_kept_in(name, machine):
 def test_check_mode_on_the_finished_fleet_changes_nothing(fleet):
     run = fleet.play(PROVEN, "--check")
     assert run.code == 0, run.output
-    assert {host: run.changed(host) for host in PROVEN} == dict.fromkeys(PROVEN, [])
+    assert {host: run.changed(host) for host in PROVEN} == {host: [] for host in PROVEN}

@@ -130,7 +130,7 @@ def test_wrong_archives(fleet, spoilt_mirror):
     assert [len(messages) for messages in said.values()] == [1, 1], said
     assert all(word in said["minipc"][0] for word in (ARCHIVE, "0" * 64, "expected", "removed")), said
     assert all(word in said["xeon"][0] for word in (ARCHIVE, "etc/evil", "outside")), said
-    assert {host: run.changed(host) for host in batch} == dict.fromkeys(batch, [])
+    assert {host: run.changed(host) for host in batch} == {host: [] for host in batch}
     for host in batch:
         new = set(after[host].splitlines()) - set(before[host].splitlines())
         assert not [line for line in new if not line.startswith(("/opt/ollama ", "/opt/ollama/downloads"))], new

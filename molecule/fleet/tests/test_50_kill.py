@@ -17,7 +17,7 @@ OLD, NEW = "0.32.14", "0.32.15"
 # Unpacks, says so, and does not end: as good as a machine that is slow at the right moment.
 SLOW_ZSTD = r"""printf '#!/bin/sh\n/usr/bin/zstd "$@"\ntouch /run/unpacked\nexec sleep 600\n' > /usr/local/bin/zstd
 chmod 755 /usr/local/bin/zstd"""
-INSTALLER = "fuser /opt/ollama/.lock 2>/dev/null"
+# The process that holds the lock of the installation.
 HOLDERS = (
     r"""for pid in /proc/[0-9]*; do ls -l $pid/fd 2>/dev/null | grep -q /opt/ollama/.lock && echo ${pid#/proc/}; done"""
 )
@@ -30,9 +30,8 @@ SECRETS = {
 
 
 def version_in_use(fleet, host):
-    return fleet.do(host, "curl -s http://127.0.0.1:11434/api/version || true") or fleet.do(
-        host, "python3 -c 'import urllib.request as u; print(u.urlopen(\"http://127.0.0.1:11434/api/version\").read())'"
-    )
+    ask = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:11434/api/version').read().decode())"
+    return fleet.machine(host).check_output("python3 -c %s", ask)
 
 
 @pytest.fixture(scope="module")

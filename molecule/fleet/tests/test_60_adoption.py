@@ -14,7 +14,6 @@ UNINSTALL = "playbooks/uninstall.yml"
 BY_HAND = r"""
 useradd --system --user-group --shell /bin/false --create-home --home-dir /usr/share/ollama ollama
 mkdir -p /usr/local/lib/ollama/rocm /usr/local/lib/ollama/rocm.bak /etc/systemd/system/ollama.service.d
-curl --version >/dev/null 2>&1 || true
 zstd -dcq /root/base.tar.zst | tar -x -C /usr/local
 touch /usr/local/lib/ollama/rocm/libggml-hip.so /usr/local/lib/ollama/rocm.bak/libggml-hip.so
 cat > /etc/systemd/system/ollama.service <<UNIT
@@ -72,7 +71,8 @@ def test_uninstalling_takes_what_was_made_and_leaves_the_models(uninstalled, fle
 
 
 def test_uninstalling_twice_changes_nothing(uninstalled, fleet):
-    assert {host: fleet.play(["halo"], playbook=UNINSTALL).changed(host) for host in ("halo",)} == {"halo": []}
+    again = fleet.play(["halo"], playbook=UNINSTALL)
+    assert (again.code, again.changed("halo")) == (0, []), again.output
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,6 @@ def test_it_is_adopted_with_its_unit_its_settings_and_its_models(by_hand, fleet)
     assert [line for line in unit if line not in after] == []
     assert fleet.do("tower", "find /usr/share/ollama -type f -path '*blobs*' | sort") == models
     pid = fleet.do("tower", "systemctl show --property=MainPID --value ollama")
-    assert fleet.do("tower", f"readlink /proc/{pid}/exe || true") or True
     environment = fleet.do("tower", f"tr '\\0' '\\n' < /proc/{pid}/environ")
     assert "OLLAMA_KEEP_ALIVE=30m" in environment
     assert "HSA_OVERRIDE_GFX_VERSION" not in environment
