@@ -161,9 +161,11 @@ def diagnosis_text(
     lines += _block("Fine", "; ".join(diagnosis["fine"]) + ".") if diagnosis["fine"] else []
     for at, note in enumerate(notes):
         lines += _block("" if at else "To know", f"{note['code']}: {note['message']}")
+    plain_user = evidence.get("privileged") is False
     for at, unread in enumerate(diagnosis["unread"]):
-        lines += _block("" if at else "Unread", unread)
-    if diagnosis["unread"] and evidence.get("privileged") is False:
+        # What a module advises is said once for all of them.
+        lines += _block("" if at else "Unread", unread.split(". ")[0].rstrip(".") + "." if plain_user else unread)
+    if diagnosis["unread"] and plain_user:
         lines += _block("", "Run again with --become to read it all.")
     return "\n".join(line.rstrip() for line in lines)
 

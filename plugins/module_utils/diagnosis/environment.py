@@ -22,6 +22,8 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.engine impo
 _OVERRIDE = "HSA_OVERRIDE_GFX_VERSION"
 _OF_CLIENTS = ("OLLAMA_HOST", "OLLAMA_EDITOR", "OLLAMA_NOHISTORY")
 _CODES = {"bad_value": "environment_bad_value", "never_read": "environment_never_read"}
+# Here it is not what somebody is about to do, it is what costs the GPU now.
+_SEVERITIES = {"stale_library_name": "error"}
 
 
 def environment_variables(case: Case) -> None:
@@ -34,7 +36,7 @@ def environment_variables(case: Case) -> None:
         case.add(
             "environment",
             code,
-            problem["severity"],
+            _SEVERITIES.get(code, problem["severity"]),
             problem["message"],
             problem["remedy"],
             _edit_command(case, problem["name"]),
@@ -54,7 +56,7 @@ def environment_variables(case: Case) -> None:
     _forced_processor(case)
     _not_for_services(case)
     if ours and len(case.findings) == before:
-        case.fine.append(f"{len(ours)} environment variables, all read by Ollama {case.version}")
+        case.fine.append(f"its {len(ours)} environment variables")
 
 
 def of_engine(name: str) -> bool:

@@ -153,7 +153,7 @@ def libraries(case: Case) -> None:
             ", ".join(copies),
         )
     if names and len(case.findings) == before:
-        case.fine.append(f"libraries {', '.join(names)}")
+        case.fine.append("its libraries")
 
 
 def _library_path(binary: str) -> str:
@@ -195,6 +195,5 @@ def gpu_in_use(case: Case) -> None:
             SITE,
             f"/api/ps size_vram {claimed}, mem_info_vram_used + mem_info_gtt_used {sum(used)}",
         )
-    elif log.get("backend") in ("rocm", "vulkan", "cuda"):
-        layers = " with {} of {} layers".format(*log["offloaded"]) if log.get("offloaded") else ""
-        case.fine.append(f"inference uses {log['backend']}{layers}")
+    elif log.get("backend") == case.first_rung["backend"]:
+        case.fine.append("inference is where the plan wants it")

@@ -71,7 +71,7 @@ def plan_warnings(case: Case) -> None:
         if step["code"] == "carve_out":
             case.add("memory", "carve_out_large", "info", f"{step['what']} {step['why']}", step["how"])
     known = [gpu for gpu in case.machine.gpus if gpu.hidden_reason is None]
-    if known and not case.findings:
+    if known and not any(finding["severity"] != "info" for finding in case.findings):
         case.fine.append("GPU, driver, kernel and firmware")
 
 

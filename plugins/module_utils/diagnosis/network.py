@@ -31,7 +31,7 @@ def disk(case: Case) -> None:
             found.get("path") or "",
         )
     else:
-        case.fine.append(f"{gib(free)} of disk free for models")
+        case.fine.append(f"{free // GIB} GiB of disk free")
 
 
 def models(case: Case) -> None:
@@ -53,7 +53,7 @@ def models(case: Case) -> None:
                 f"ollama rm {large[0]}",
             )
         else:
-            case.fine.append(f"{len(sizes)} model{'s' * (len(sizes) > 1)} fit")
+            case.fine.append("every model fits")
     for model in case.items("api", "loaded"):
         size, on_gpu = model.get("size") or 0, model.get("size_vram") or 0
         if 0 < on_gpu < size:

@@ -31,7 +31,7 @@ def test_a_healthy_host_has_no_findings_and_says_what_was_looked_at():
         "/dev/kfd",
         "libraries",
         "variables",
-        "rocm",
+        "the plan wants",
         "this machine only",
         "disk",
     ):
