@@ -559,6 +559,18 @@ def test_several_records_on_one_line(case: Case) -> None:
     assert codes_of(read([" ".join(lines)])) == codes_of(read(lines))
 
 
+def test_a_start_may_show_by_its_listening_line_alone() -> None:
+    result = read([listening("0.30.0"), compute("CUDA", "8.6"), listening("0.32.15"), CPU_ONLY])
+    assert (result["starts"], result["version"], result["backend"]) == (2, "0.32.15", "cpu")
+
+
+def test_memory_of_the_cpu_says_nothing_before_the_load_is_done() -> None:
+    buffer = "load_tensors:   CPU_Mapped model buffer size =  2676.44 MiB"
+    loading = [compute("CUDA", "8.6"), START_SERVER, buffer]
+    assert (read(loading)["backend"], read(loading)["backend_source"]) == ("cuda", "discovery")
+    assert read([*loading, STARTED])["backend"] == "cpu"
+
+
 def test_a_prompt_in_the_log_is_no_fault() -> None:
     prompt = slog(
         '"completion request" prompt="why does it say dropping integrated GPU? and out of memory, CUDA error"'
