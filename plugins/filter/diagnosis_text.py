@@ -56,6 +56,8 @@ OWNERS = {
     "distribution": "of the distribution",
     "foreign": "with a unit of somebody's own",
 }
+# Of what is only good to know the first sentence will do.
+FIRST = re.compile(r".*?(?:[.:](?= [A-Z0-9])|$)", re.DOTALL)
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]|\x1b\[[0-9;]*m")
 
 
@@ -81,9 +83,11 @@ def _gib(size: Any) -> str:
 
 def _machine(evidence: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
     facts = _part(evidence, "gpu_facts")
-    names = [f"{gpu['product']} ({gpu['gfx']})" if gpu["gfx"] else gpu["product"] for gpu in plan["devices"]]
+    # A server's console chip is no GPU that an engine could use.
+    gpus = [gpu for gpu in plan["devices"] if gpu["vendor"] != "other"]
+    names = [f"{gpu['product']} ({gpu['gfx']})" if gpu["gfx"] else gpu["product"] for gpu in gpus]
     known = isinstance(facts.get("gpus"), list)
-    parts = [", ".join(names) or ("no GPU" if known else "its GPUs are not known")]
+    parts = [", ".join(names) or ("no GPU to use" if known else "its GPUs are not known")]
     if facts.get("memory_bytes"):
         parts.append(f"{_gib(facts['memory_bytes'])} of RAM")
     if _part(facts, "kernel").get("release"):
@@ -160,7 +164,7 @@ def diagnosis_text(
     lines += [""] if wrong else []
     lines += _block("Fine", "; ".join(diagnosis["fine"]) + ".") if diagnosis["fine"] else []
     for at, note in enumerate(notes):
-        lines += _block("" if at else "To know", f"{note['code']}: {note['message']}")
+        lines += _block("" if at else "To know", f"{note['code']}: {FIRST.match(note['message'])[0]}")
     plain_user = evidence.get("privileged") is False
     for at, unread in enumerate(diagnosis["unread"]):
         # What a module advises is said once for all of them.

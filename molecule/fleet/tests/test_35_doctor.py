@@ -28,8 +28,8 @@ READY = "python3 -c \"import urllib.request; urllib.request.urlopen('http://127.
 FAULTS = [
     {
         "minipc": ({"vulkan": "crash_on_load"}, [], "memory_access_fault"),
-        "desktop": ({"rocm": "discovery_crash"}, [], "runner_crashed"),
-        "tower": ({"vulkan": "out_of_memory"}, [], "gpu_oom"),
+        "desktop": ({"rocm": "out_of_memory"}, [], "gpu_oom"),
+        "tower": ({"vulkan": "discovery_crash"}, [], "runner_crashed"),
         "halo": ({"rocm": "cpu_while_api_claims_gpu"}, [], "api_claims_gpu"),
         "nvidia": ({"cuda": "cpu_while_log_and_api_claim_gpu"}, [], "api_claims_gpu"),
         "xeon": ({}, [], None),
@@ -43,9 +43,9 @@ FAULTS = [
         "xeon": ({}, ["Environment=OLLAMA_HOST=0.0.0.0:11434"], "api_exposed"),
     },
     {
-        "minipc": ({}, ["PrivateDevices=yes"], "sandbox_hides_gpu"),
+        "minipc": ({}, ["ExecStartPre=", "PrivateDevices=yes"], "sandbox_hides_gpu"),
         "desktop": ({"rocm": "kernel_fault"}, [], "page_fault"),
-        "tower": ({}, ["SupplementaryGroups="], "render_permission"),
+        "tower": ({}, ["ExecStartPre=", "SupplementaryGroups="], "render_permission"),
         "halo": ({}, ["Environment=OLLAMA_NUM_GPU=-1"], "environment_never_read"),
         "nvidia": ({"cuda": "slow"}, ["Environment=OLLAMA_LLM_LIBRARY=cuda_v11"], "stale_library_name"),
         "xeon": ({}, ["Environment=OLLAMA_VULKAN=off"], "environment_bad_value"),

@@ -59,7 +59,9 @@ class Case:
         self, stage: str, code: str, severity: str, message: str, remedy: str, command: str = "", seen: str = ""
     ) -> None:
         """Record what is wrong. A code is told once: the first to see it is nearest to the cause."""
-        if any(known["code"] == code and known["seen"] in (seen, "") for known in self.findings):
+        if any(
+            known["code"] == code and (known["seen"] == seen or not (known["seen"] and seen)) for known in self.findings
+        ):
             return
         self.findings.append(
             {

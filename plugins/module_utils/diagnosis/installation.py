@@ -174,7 +174,7 @@ def gpu_in_use(case: Case) -> None:
             f"The engine works on the processor and says nothing of why; this machine could use {best}.",
             "Lamplighter tries each way that this GPU has, proves it, and keeps the best one.",
             SITE,
-            "the engine's log names no GPU",
+            next((one["line"] for one in case.items("engine_log", "failures")), "the engine's log names no GPU"),
         )
     claimed = sum(model.get("size_vram") or 0 for model in case.items("api", "loaded"))
     used = [

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.case import RESTART, SITE, Case
 
 _JOURNAL = "sudo journalctl --unit ollama --lines 50"
@@ -86,18 +88,31 @@ _OF_NO_GPU = ("no_devices_enumerated", "zero_vram_reported", "zero_layers_offloa
 
 def engine_faults(case: Case) -> None:
     log = case.part("engine_log")
-    failures = [
-        failure
-        for failure in case.items("engine_log", "failures")
-        if case.plan["status"] == "gpu" or not case.machine.gpus_known or failure["code"] not in _OF_NO_GPU
-    ]
-    for failure in sorted(failures, key=lambda one: one["code"] in _CONSEQUENCES):
+    weighed = [_weighed(case, failure) for failure in case.items("engine_log", "failures")]
+    failures = [failure for failure in weighed if failure]
+    for failure in sorted(failures, key=lambda one: one["code"] in _CONSEQUENCES and one["severity"] != "critical"):
         command = ENGINE_COMMANDS.get(failure["code"], _JOURNAL)
         case.add(
-            "log", failure["code"], failure["severity"], failure["meaning"], failure["remedy"], command, failure["line"]
+            "log",
+            failure["code"],
+            failure["severity"],
+            failure["meaning"],
+            failure["remedy"],
+            command,
+            failure["line"],
         )
     if log.get("engine") and not any(failure["severity"] != "info" for failure in failures):
         case.fine.append("the engine's log has no fault")
+
+
+def _weighed(case: Case, failure: dict[str, Any]) -> dict[str, Any] | None:
+    """What a fault weighs on this machine; None where it is none, or says nothing that another rule would not."""
+    if case.plan["status"] != "gpu" and case.machine.gpus_known and failure["code"] in _OF_NO_GPU:
+        return None
+    if failure["code"] != "zero_vram_reported" or case.plan["status"] != "gpu":
+        return failure
+    # A GPU that is found with no memory at all is the cause of all that follows; no GPU in the sum is what follows.
+    return {**failure, "severity": "critical"} if "inference compute" in failure["line"] else None
 
 
 def kernel_faults(case: Case) -> None:

@@ -70,7 +70,7 @@ def plan_warnings(case: Case) -> None:
     for step in case.plan["steps"]:
         if step["code"] == "carve_out":
             case.add("memory", "carve_out_large", "info", f"{step['what']} {step['why']}", step["how"])
-    known = [gpu for gpu in case.machine.gpus if gpu.hidden_reason is None]
+    known = [gpu for gpu in case.machine.gpus if gpu.hidden_reason is None and gpu.vendor != "other"]
     if known and not any(finding["severity"] != "info" for finding in case.findings):
         case.fine.append("GPU, driver, kernel and firmware")
 

@@ -9,7 +9,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.case import Case
+from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.case import SITE, Case
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.kernel import GIB, gib
 
 PORT = 11434
@@ -115,7 +115,7 @@ def exposure(case: Case) -> None:
             "The API has no password, and it listens beyond this machine: whoever reaches it can use, pull and remove "
             "models.",
             "Let it listen on 127.0.0.1 (the default), or let the firewall admit only those who need it.",
-            "sudo ufw allow from 192.168.0.0/16 to any port 11434 proto tcp   # your network; and deny the rest",
+            SITE,
             f"listens on {', '.join(open_to)} port {listener.get('port') or PORT}",
         )
     elif listener.get("addresses"):

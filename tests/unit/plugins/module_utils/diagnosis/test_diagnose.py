@@ -252,9 +252,20 @@ def test_every_signature_is_a_finding_with_a_command_of_its_own(log: str):
     assert set(known) == set({"engine": ENGINE_COMMANDS, "kernel": KERNEL_COMMANDS}[log])
     place = {"engine": "engine_log.failures", "kernel": "kernel_log.faults"}[log]
     for code in known:
-        found = diagnose(changed({place: [fault(code)]}))["findings"]
+        line = "inference compute" if code == "zero_vram_reported" else "the line"
+        found = diagnose(changed({place: [{**fault(code, "critical"), "line": line}]}))["findings"]
         assert [one["code"] for one in found] == [code]
-        assert (found[0]["seen"], found[0]["severity"]) == ("the line", "error")
+        assert (found[0]["seen"], found[0]["severity"]) == (line, "critical")
+
+
+def test_a_gpu_without_memory_is_a_cause_and_a_sum_without_gpus_is_none():
+    lines = {
+        'msg="inference compute" library=Vulkan total="0 B"': ["zero_vram_reported", "gpu_detected_but_model_on_cpu"],
+        'msg="vram-based default context" total_vram="0 B"': ["gpu_detected_but_model_on_cpu"],
+    }
+    for line, told in lines.items():
+        failures = [fault("gpu_detected_but_model_on_cpu"), {**fault("zero_vram_reported", "warning"), "line": line}]
+        assert codes(changed({"engine_log.failures": failures})) == told
 
 
 def test_what_only_says_that_there_is_no_gpu_is_no_fault_of_a_machine_without_one():
