@@ -22,6 +22,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.engine impo
 from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.kernel import read_kernel_log
 from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.sources import LogError, file_lines
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.installation import unit_environment
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.facts import mapping
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
 
 _MOST_FILES, _MOST_BYTES = 5000, 1 << 30
@@ -158,7 +159,7 @@ def _unit_files(texts: list[tuple[str, str]], evidence: dict[str, Any]) -> None:
 
 def _hardware_output(text: str, evidence: dict[str, Any]) -> None:
     """Output of lspci -nn and uname -a, where no copy of /sys tells more."""
-    facts = evidence.get("gpu_facts") or {}
+    facts = mapping(evidence.get("gpu_facts"))
     if not facts.get("gpus") and _GPU_LINE.search(text):
         facts["gpus"] = [
             {

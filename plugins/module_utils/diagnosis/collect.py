@@ -115,22 +115,24 @@ class Collector:
         return {"pci_address": gpu["pci_address"], **counters}
 
     def _engine_log(self, found: dict[str, Any], boxes: list[dict[str, str]]) -> dict[str, Any] | None:
-        unit = (found.get("unit") or {}).get("path")
-        listening = str((found.get("listener") or {}).get("unit"))
-        if unit:
-            lines: Iterable[str] = unit_lines(self.unit)
-        elif listening.endswith(".service"):
-            lines = unit_lines(listening)
-        elif boxes:
-            _code, text = run([boxes[0]["tool"], "logs", "--tail", "50000", boxes[0]["id"]])
-            lines = text.splitlines(keepends=True)
-        else:
-            return None
         try:
-            return read_engine_log(self.engine_text(lines), self.signatures)
+            lines = self._engine_lines(found, boxes)
+            return read_engine_log(self.engine_text(lines), self.signatures) if lines is not None else None
         except LogError as error:
             self.unread.append(str(error))
             return None
+
+    def _engine_lines(self, found: dict[str, Any], boxes: list[dict[str, str]]) -> Iterable[str] | None:
+        """Of its unit, of the unit that listens on the port (a snap's, say), or of a container."""
+        listening = str((found.get("listener") or {}).get("unit"))
+        if (found.get("unit") or {}).get("path"):
+            return unit_lines(self.unit)
+        if listening.endswith(".service"):
+            return unit_lines(listening)
+        if boxes:
+            _code, text = run([boxes[0]["tool"], "logs", "--tail", "50000", boxes[0]["id"]])
+            return text.splitlines(keepends=True)
+        return None
 
     def _kernel_log(self) -> dict[str, Any] | None:
         try:
