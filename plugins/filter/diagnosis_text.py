@@ -57,7 +57,7 @@ OWNERS = {
     "foreign": "with a unit of somebody's own",
 }
 # Of what is only good to know the first sentence will do.
-FIRST = re.compile(r".*?(?:[.:](?= [A-Z0-9])|$)", re.DOTALL)
+SENTENCE = re.compile(r"(?<=[.:]) (?=[A-Z0-9])")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]|\x1b\[[0-9;]*m")
 
 
@@ -164,7 +164,7 @@ def diagnosis_text(
     lines += [""] if wrong else []
     lines += _block("Fine", "; ".join(diagnosis["fine"]) + ".") if diagnosis["fine"] else []
     for at, note in enumerate(notes):
-        lines += _block("" if at else "To know", f"{note['code']}: {FIRST.match(note['message'])[0]}")
+        lines += _block("" if at else "To know", f"{note['code']}: {SENTENCE.split(note['message'])[0]}")
     plain_user = evidence.get("privileged") is False
     for at, unread in enumerate(diagnosis["unread"]):
         # What a module advises is said once for all of them.
