@@ -99,6 +99,9 @@ evidence:
     credentials:
       description: The C(user), C(uid) and C(groups) (numbers) that the service has or would get.
       type: dict
+    variable_files:
+      description: The file of the unit that gives each variable its value.
+      type: dict
     process:
       description: The C(pid) and the engine's C(environment) of the running service; null where it may not be read.
       type: dict

@@ -61,6 +61,7 @@ def healthy(facts: dict[str, Any] | None = None) -> dict[str, Any]:
             "DeviceAllow": ["char-drm rw", "char-kfd rw"],
         },
         "credentials": {"user": "ollama", "uid": 998, "groups": [104, 998]},
+        "variable_files": {},
         "process": {"pid": 42, "environment": None},
         "api": {
             "version": "0.32.15",

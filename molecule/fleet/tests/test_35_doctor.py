@@ -47,8 +47,12 @@ FAULTS = [
         "desktop": ({"rocm": "kernel_fault"}, [], "page_fault"),
         "tower": ({}, ["ExecStartPre=", "SupplementaryGroups="], "render_permission"),
         "halo": ({}, ["Environment=OLLAMA_NUM_GPU=-1"], "environment_never_read"),
-        "nvidia": ({"cuda": "slow"}, ["Environment=OLLAMA_LLM_LIBRARY=cuda_v11"], "stale_library_name"),
-        "xeon": ({}, ["Environment=OLLAMA_VULKAN=off"], "environment_bad_value"),
+        "nvidia": (
+            {"cuda": "slow"},
+            ["UnsetEnvironment=", "Environment=OLLAMA_LLM_LIBRARY=cuda_v11"],
+            "stale_library_name",
+        ),
+        "xeon": ({}, ["UnsetEnvironment=", "Environment=OLLAMA_VULKAN=off"], "environment_bad_value"),
     },
 ]
 

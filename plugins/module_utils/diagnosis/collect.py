@@ -56,6 +56,7 @@ class Collector:
             "service": service,
             "credentials": (probes.process_credentials(pid) if pid else {})
             or (probes.unit_credentials(service) if service else {}),
+            "variable_files": probes.variable_files(found.get("unit") or {}),
             "process": {"pid": pid, "environment": probes.process_environment(pid) if pid else None},
             "api": probes.ask_api(self._url(found)) if listener else {},
             "counters": [self._counters(gpu) for gpu in facts.get("gpus") or [] if gpu.get("pci_address")],

@@ -12,7 +12,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue.ollama
     VARIABLES,
     check_environment,
 )
-from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.case import SITE, Case
+from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.case import RESTART, SITE, Case
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.engine import (
     good_overrides,
     in_build,
@@ -40,7 +40,7 @@ def environment_variables(case: Case) -> None:
             problem["message"],
             problem["remedy"],
             _edit_command(case, problem["name"]),
-            f"{problem['name']}={problem['value']}",
+            _seen(case, problem["name"], problem["value"]),
         )
     for name, files in case.part("ollama_facts", "unit", "duplicates").items():
         case.add(
@@ -69,10 +69,19 @@ def of_engine(name: str) -> bool:
 
 
 def _edit_command(case: Case, name: str) -> str:
-    for item in case.items("ollama_facts", "unit", "drop_ins"):
-        if item.get("ours"):
-            return SITE
-    return f"sudo systemctl edit ollama   # take {name} out; and in: systemctl cat ollama"
+    """Our own drop-in is written by the play, any other file by whoever made it."""
+    path = case.part("variable_files").get(name)
+    ours = [item["path"] for item in case.items("ollama_facts", "unit", "drop_ins") if item.get("ours")]
+    if path in ours or (path is None and ours):
+        return SITE
+    # What a package brought is not edited, but overruled.
+    edit = f"sudoedit {path}" if path and path.startswith("/etc/") else "sudo systemctl edit ollama"
+    return f"{edit} && sudo systemctl daemon-reload && {RESTART}"
+
+
+def _seen(case: Case, name: str, value: str) -> str:
+    path = case.part("variable_files").get(name)
+    return f"{path}: {name}={value}" if path else f"{name}={value}"
 
 
 def _overrides(case: Case) -> None:
@@ -82,7 +91,7 @@ def _overrides(case: Case) -> None:
     amd = sorted({gpu.gfx for gpu in case.machine.gpus if gpu.vendor == "amd" and gpu.gfx})
     # Those that the mask hides are not touched by it.
     masked = "ROCR_VISIBLE_DEVICES" in case.environment
-    target, seen, command = override_target(value), f"{_OVERRIDE}={value}", _edit_command(case, _OVERRIDE)
+    target, seen, command = override_target(value), _seen(case, _OVERRIDE, value), _edit_command(case, _OVERRIDE)
     if len(amd) > 1 and not masked:
         case.add(
             "environment",

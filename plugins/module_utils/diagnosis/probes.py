@@ -16,6 +16,7 @@ from typing import Any
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.environment import of_engine
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.api import Api, ApiError
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.installation import unit_environment
 from ansible_collections.lamplighter.fleet.plugins.module_utils.process import run
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
 
@@ -164,6 +165,13 @@ def process_environment(pid: int) -> dict[str, str] | None:
     except OSError:
         return None
     return {name: value for name, equals, value in pairs if equals and of_engine(name)}
+
+
+def variable_files(unit: dict[str, Any]) -> dict[str, str]:
+    """The file of the unit that gives each variable the value in force."""
+    paths = [unit.get("path"), *(item["path"] for item in unit.get("drop_ins") or [])]
+    texts = [(path, Sysroot("/").read(path) or "") for path in paths if path]
+    return {name: path for path, text in texts for name in unit_environment([(path, text)])[0]}
 
 
 def disk_space(path: str) -> dict[str, Any]:

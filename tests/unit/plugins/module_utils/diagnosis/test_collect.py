@@ -39,6 +39,13 @@ def test_variables_of_logins_are_those_of_the_engine(tmp_path: Path):
     ]
 
 
+def test_the_file_in_force_of_a_variable_is_the_last_one(tmp_path: Path):
+    (tmp_path / "x.service").write_text("[Service]\nEnvironment=A=1 B=1\n")
+    (tmp_path / "y.conf").write_text("[Service]\nEnvironment=B=2\n")
+    unit = {"path": str(tmp_path / "x.service"), "drop_ins": [{"path": str(tmp_path / "y.conf"), "ours": False}]}
+    assert probes.variable_files(unit) == {"A": str(tmp_path / "x.service"), "B": str(tmp_path / "y.conf")}
+
+
 def test_module_options_and_what_is_in_force(tmp_path: Path):
     folder = tmp_path / "etc/modprobe.d"
     folder.mkdir(parents=True)

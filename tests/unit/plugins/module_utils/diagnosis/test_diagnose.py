@@ -193,6 +193,23 @@ def test_a_variable_that_does_not_do_what_was_meant(code: str, wrong: dict[str, 
     assert code not in codes(with_environment(**fine))
 
 
+@pytest.mark.parametrize(
+    ("path", "command"),
+    [
+        (None, "ansible-playbook site.yml --limit HOST"),
+        ("/etc/systemd/system/ollama.service.d/override.conf", "ansible-playbook site.yml --limit HOST"),
+        ("/etc/systemd/system/ollama.service.d/own.conf", "sudoedit /etc/systemd/system/ollama.service.d/own.conf && "),
+        ("/usr/lib/systemd/system/ollama.service", "sudo systemctl edit ollama && "),
+    ],
+)
+def test_a_variable_is_taken_out_where_it_is_set(path: str | None, command: str):
+    evidence = with_environment(OLLAMA_NUM_GPU="-1")
+    evidence["variable_files"] = {"OLLAMA_NUM_GPU": path} if path else {}
+    finding = diagnose(evidence)["findings"][0]
+    assert finding["command"].startswith(command)
+    assert finding["seen"] == (f"{path}: OLLAMA_NUM_GPU=-1" if path else "OLLAMA_NUM_GPU=-1")
+
+
 def test_the_environment_of_the_running_process_counts_more_than_the_units():
     evidence = healthy()
     evidence["process"]["environment"] = {"OLLAMA_NUM_GPU": "-1"}
