@@ -71,7 +71,7 @@ def version_key(version: str) -> tuple:
     match = _VERSION.fullmatch(version)
     if match is None:
         raise ValueError(
-            f"engine_version is {version!r}, which is no Ollama release. Write the number alone, such as "
+            f"ollama_version is {version!r}, which is no Ollama release. Write the number alone, such as "
             f'"{DEFAULT_VERSION}" or "{NEWEST_KNOWN}": no leading v, no "latest".'
         )
     major, minor, patch, candidate = match.groups()
