@@ -28,6 +28,8 @@ PROJECT = Path(__file__).resolve().parents[3]
 CACHE = PROJECT / ".cache/fleet" / os.environ.get("LAMPLIGHTER_FLEET", "lamplighter")
 GATEWAY = os.environ.get("LAMPLIGHTER_SUBNET", "10.77.61") + ".1"
 RECORDS = Path(os.environ.get("LAMPLIGHTER_RECORDS", CACHE / "records"))
+# The last task of the play.
+END = "The host is proven"
 SCENARIO = "/etc/standin-ollama/scenario.json"
 # Everything that says what is installed and how, but not what only a running system writes.
 TREE = r"find /etc /opt /usr/local -xdev -printf '%p %y %m %u %g %l\n' -type f -exec sha256sum {} + | sort"
@@ -52,9 +54,13 @@ class Run:
         return [result["task"] for result in self.of(host, changed=True)]
 
     def failed(self, host: str) -> list[str]:
-        """The messages with which the host stopped; the last one only points to the others."""
-        pointer = "The host is proven"
-        return [str(result["msg"]) for result in self.of(host, status="failed") if result["task"] != pointer]
+        """The messages with which the host stopped; one that a later one repeats counts once."""
+        said = [str(result["msg"]) for result in self.of(host, status="failed") if result["task"] != END]
+        return [message for at, message in enumerate(said) if not any(message in later for later in said[at + 1 :])]
+
+    def end(self, host: str) -> str:
+        """What the play says of the host when all is over; nothing if all is well."""
+        return "".join(str(result["msg"]) for result in self.of(host, status="failed", task=END))
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

@@ -48,7 +48,7 @@ def story(run, host):
 
 
 def test_only_hosts_without_an_accepted_proof_fail(failing):
-    failed = {host for host in FAILING if failing.of(host, status="failed", task="The host is proven")}
+    failed = {host for host in FAILING if failing.end(host)}
     assert failed == {"tower", "nvidia"}
 
 
