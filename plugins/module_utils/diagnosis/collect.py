@@ -26,7 +26,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.sources imp
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.installation import gather
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.listener import find_listener
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.kernel import parameters_on
-from ansible_collections.lamplighter.fleet.plugins.module_utils.process import run as run
+from ansible_collections.lamplighter.fleet.plugins.module_utils.process import run
 from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.host import nvidia_counters
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
 
