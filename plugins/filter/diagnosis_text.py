@@ -87,7 +87,9 @@ def _machine(evidence: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
     gpus = [gpu for gpu in plan["devices"] if gpu["vendor"] != "other"]
     names = [f"{gpu['product']} ({gpu['gfx']})" if gpu["gfx"] else gpu["product"] for gpu in gpus]
     known = isinstance(facts.get("gpus"), list)
-    parts = [", ".join(names) or ("no GPU to use" if known else "its GPUs are not known")]
+    logged = [device.get("name") or device["library"] for device in _part(evidence, "engine_log").get("devices") or []]
+    guessed = f"by the engine's log {', '.join(logged)}" if logged else "its GPUs are not known"
+    parts = [", ".join(names) or ("no GPU to use" if known else guessed)]
     if facts.get("memory_bytes"):
         parts.append(f"{_gib(facts['memory_bytes'])} of RAM")
     if _part(facts, "kernel").get("release"):

@@ -12,6 +12,7 @@ import re
 import pytest
 
 DROP_IN = "/etc/systemd/system/ollama.service.d/zz-doctor-test.conf"
+KERNEL_LOG = "/srv/machine/var/log/kern.log"
 # A long prompt, because some faults show only there; what the engine answers does not matter.
 LOAD = """
 import json, urllib.request
@@ -75,10 +76,11 @@ def codes(page):
 @pytest.fixture(scope="module", autouse=True)
 def well_again(fleet):
     """Whatever the tests do, the next ones find the fleet as it was."""
-    yield
     hosts = list(FAULTS[0])
+    fleet.on(hosts, lambda host: fleet.do(host, f"cp {KERNEL_LOG} /root/kern.log"))
+    yield
     fleet.scenarios(dict.fromkeys(hosts))
-    fleet.on(hosts, lambda host: fleet.do(host, f"rm -f {DROP_IN}; : > /srv/machine/var/log/kern.log"))
+    fleet.on(hosts, lambda host: fleet.do(host, f"rm -f {DROP_IN}; cat /root/kern.log > {KERNEL_LOG}"))
     fleet.on(hosts, lambda host: fleet.do(host, "systemctl daemon-reload; systemctl restart ollama"))
     fleet.on(hosts, lambda host: fleet.wait_for(host, READY))
 

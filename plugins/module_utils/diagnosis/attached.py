@@ -34,6 +34,12 @@ _GPU_LINE = re.compile(
 )
 _VENDORS = {"1002": "amd", "10de": "nvidia", "8086": "intel"}
 _KERNEL_LINE = re.compile(r"Linux version \d|\bamdgpu\b.{0,40}:|\bkfd\b|\[drm\]|\bNVRM:")
+# What a log tells of the environment: the values of these are printed as they were given.
+_CONFIG = re.compile(r'^.*msg="server config" env="map\[(.*)\]"', re.MULTILINE)
+_GIVEN = re.compile(
+    r"\b(HSA_OVERRIDE_GFX_VERSION|ROCR_VISIBLE_DEVICES|HIP_VISIBLE_DEVICES|CUDA_VISIBLE_DEVICES|GPU_DEVICE_ORDINAL|"
+    r"GGML_VK_VISIBLE_DEVICES|OLLAMA_LLM_LIBRARY|OLLAMA_HOST):([^\s\]]+)"
+)
 _UNAME = re.compile(r"^Linux \S+ (\d+\.\d+\S*) ", re.MULTILINE)
 
 
@@ -117,6 +123,8 @@ def _read_folder(
             _read_file(path, evidence, signatures, units)
     if units:
         _unit_files(units, evidence)
+    elif "ollama_facts" not in evidence and evidence.get("logged_environment"):
+        evidence["ollama_facts"] = {"unit": {"environment": evidence["logged_environment"]}}
     evidence["unread"] = list(evidence.get("unread") or [])
     if not any(evidence.get(name) for name in ("gpu_facts", "engine_log", "kernel_log", "ollama_facts")):
         raise AttachedError(
@@ -185,6 +193,8 @@ def _logs(path: str, name: str, text: str, evidence: dict[str, Any], signatures:
         # Of several logs the one that tells more counts: a start and its backend.
         if log["engine"] and _weight(log) >= _weight(known):
             evidence["engine_log"] = log
+            configs = _CONFIG.findall(text)
+            evidence["logged_environment"] = dict(_GIVEN.findall(configs[-1])) if configs else {}
         if (not log["engine"] and _KERNEL_LINE.search(text)) or name.startswith(("dmesg", "kernel", "kern.log")):
             faults = read_kernel_log(file_lines(path), signatures)["faults"]
             before = (evidence.get("kernel_log") or {}).get("faults") or []

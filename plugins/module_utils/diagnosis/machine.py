@@ -25,6 +25,7 @@ _ERRORS = (
 _INFO = (
     "context_by_vram",
     "engine_newer_than_known",
+    "facts_missing",
     "gpu_hidden_from_rocm",
     "other_ollama",
     "override_unused",

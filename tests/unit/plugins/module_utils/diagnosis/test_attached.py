@@ -82,6 +82,15 @@ def test_one_file_alone_is_read(tmp_path: Path):
     assert codes(read(tmp_path / "server.log"))[0] == "rocblas_tensile_missing"
 
 
+def test_a_log_tells_of_the_environment(tmp_path: Path):
+    config = '''level=INFO source=routes.go:1 msg="server config" env="map[CUDA_VISIBLE_DEVICES: \
+HSA_OVERRIDE_GFX_VERSION:gfx1030 OLLAMA_HOST:http://0.0.0.0:11434 OLLAMA_ORIGINS:[http://localhost app://*]]"'''
+    (tmp_path / "server.log").write_text(f"time=2026-06-20T09:59:59.000Z {config}\n{ENGINE}")
+    found = codes(read(tmp_path / "server.log"))
+    assert {"environment_bad_value", "api_exposed"} <= set(found)
+    assert "engine_missing" not in found
+
+
 def test_of_several_logs_the_one_that_tells_more_counts(tmp_path: Path):
     later = ENGINE.splitlines()[0].replace("0.32.15", "0.32.14") + "\n"
     evidence = read(folder(tmp_path, {"a.log": ENGINE, "b.log": later}))
