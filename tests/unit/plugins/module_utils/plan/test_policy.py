@@ -23,8 +23,8 @@ RX_6700 = amd("gfx1031", 12, product="RX 6700 XT")
 REFUSED: list[tuple[dict, Any, list[str]]] = [
     (xeon(), "auto", ["policy", "'auto'", "dictionary"]),
     (xeon(), {"engine": "vllm"}, ["engine", "'vllm'", "ollama, llama_server"]),
-    (xeon(), {"engine_version": "v0.32"}, ["engine_version", "'v0.32'", "0.32.15"]),
-    (xeon(), {"engine_version": "latest"}, ["engine_version", "'latest'", "0.32.15"]),
+    (xeon(), {"engine_version": "v0.32"}, ["ollama_version", "'v0.32'", "0.32.15"]),
+    (xeon(), {"engine_version": "latest"}, ["ollama_version", "'latest'", "0.32.15"]),
     (xeon(), {"engine_version": 0.32}, ["engine_version", "0.32", "quotes"]),
     (xeon(), {"engine": "llama_server", "engine_version": "new"}, ["engine_version", "'new'", "b10488"]),
     (xeon(), {"backend": "hip"}, ["backend", "'hip'", "rocm, vulkan, cuda, cpu"]),
