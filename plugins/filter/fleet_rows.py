@@ -74,9 +74,20 @@ def fleet_row(host: str, variables: Mapping[str, Any]) -> dict[str, Any]:
     if variables.get("inference_failure"):
         row["verdict"] = row["verdict"] if result else "failed"
         row["advice"] = str(variables["inference_failure"]).splitlines()[0]
-    elif plan and plan.get("steps"):
-        row["advice"] = "; ".join(step["what"] for step in plan["steps"])
+    elif plan:
+        row["advice"] = "; ".join([*shortfalls(result or {}), *(step["what"] for step in plan.get("steps", []))])
+    # The inventory accepts it; it is less than the machine has all the same.
+    if result and plan and result["verdict"] == "proven" and result["backend"] == "cpu" and plan.get("status") == "gpu":
+        row["verdict"] = "degraded"
     return row
+
+
+def shortfalls(result: Mapping[str, Any]) -> list[str]:
+    """The rungs that were given up on the way, each with the first reason."""
+    rungs = [rung for rung in result.get("rungs", []) if rung["verdict"] == "failed"]
+    return [
+        f"{rung['id']} failed: {rung['reasons'][0]}" if rung["reasons"] else f"{rung['id']} failed" for rung in rungs
+    ]
 
 
 def fleet_rows(hostvars: Mapping[str, Mapping[str, Any]], hosts: list[str]) -> list[dict[str, Any]]:

@@ -48,3 +48,17 @@ def test_an_unreachable_host_has_a_row_too():
 def test_a_gpu_without_a_product_name_is_shown_by_its_pci_id():
     plan = {"devices": [{"index": 1, "used": True}]}
     assert row(ansible_facts=FACTS, inference_plan=plan)["gpu"] == "1002:164e (gfx1036)"
+
+
+def test_an_accepted_processor_beside_a_gpu_is_degraded_and_says_what_failed():
+    rungs = [
+        {"id": "rocm", "verdict": "failed", "reasons": ["the runner crashed", "and more"]},
+        {"id": "vulkan", "verdict": "failed", "reasons": []},
+        {"id": "cpu", "verdict": "proven", "reasons": []},
+    ]
+    result = dict(RESULT, backend="cpu", rungs=rungs)
+    shown = row(ansible_facts=FACTS, inference_plan={**PLAN, "status": "gpu"}, inference_result=result)
+    assert shown["verdict"] == "degraded"
+    assert shown["advice"] == "rocm failed: the runner crashed; vulkan failed; Raise the carve-out"
+    without_gpu = row(ansible_facts=FACTS, inference_plan={**PLAN, "status": "cpu"}, inference_result=result)
+    assert without_gpu["verdict"] == "proven"
