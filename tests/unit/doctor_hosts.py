@@ -8,6 +8,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.diagnose import diagnose
+
 from tests.unit.plan_hosts import GIB, desktop
 
 NODES = [
@@ -105,3 +107,36 @@ def with_environment(**variables: str | None) -> dict[str, Any]:
     environment.update(variables)
     evidence["ollama_facts"]["unit"]["environment"] = {k: v for k, v in environment.items() if v is not None}
     return evidence
+
+
+def codes(evidence: dict[str, Any], policy: dict[str, Any] | None = None) -> list[str]:
+    return [finding["code"] for finding in diagnose(evidence, policy, "box")["findings"]]
+
+
+def login(name: str, value: str) -> dict[str, Any]:
+    return {"login_environment": [{"path": "/etc/environment", "name": name, "value": value}]}
+
+
+def modprobe(name: str, value: str, actual: str | None) -> dict[str, Any]:
+    return {
+        "modprobe": [{"path": "/etc/modprobe.d/gpu.conf", "name": name, "value": value}],
+        "module_parameters": {name: actual} if actual is not None else {},
+    }
+
+
+def cmdline(text: str, **actual: str) -> dict[str, Any]:
+    return {
+        "gpu_facts.kernel.cmdline": text,
+        "module_parameters": {name.replace("__", "."): value for name, value in actual.items()},
+    }
+
+
+def fault(code: str, severity: str = "error") -> dict[str, Any]:
+    return {
+        "code": code,
+        "severity": severity,
+        "line": "the line",
+        "meaning": "it is so",
+        "remedy": "do it",
+        "count": 1,
+    }

@@ -40,7 +40,8 @@ _GIVEN = re.compile(
     r"\b(HSA_OVERRIDE_GFX_VERSION|ROCR_VISIBLE_DEVICES|HIP_VISIBLE_DEVICES|CUDA_VISIBLE_DEVICES|GPU_DEVICE_ORDINAL|"
     r"GGML_VK_VISIBLE_DEVICES|OLLAMA_LLM_LIBRARY|OLLAMA_HOST):([^\s\]]+)"
 )
-_UNAME = re.compile(r"^Linux \S+ (\d+\.\d+\S*) ", re.MULTILINE)
+# uname -a, or the first line of the kernel's log.
+_UNAME = re.compile(r"(?:^Linux (?!version )\S+|\bLinux version) (\d+\.\d+\S*) ", re.MULTILINE)
 
 
 class AttachedError(Exception):

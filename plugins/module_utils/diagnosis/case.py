@@ -15,8 +15,6 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.facts impor
 # what it is told, what it then logs.
 STAGES = ("machine", "kernel", "access", "installation", "environment", "log", "memory", "network")
 RANKS = {"critical": 0, "error": 0, "warning": 1, "info": 2}
-SITE = "ansible-playbook site.yml --limit {host}"
-RESTART = "sudo systemctl restart ollama"
 
 
 @dataclass
@@ -46,6 +44,11 @@ class Case:
         """A list of the evidence by its path; an empty one where there is none."""
         value = self.part(*names[:-1]).get(names[-1])
         return value if isinstance(value, list) else []
+
+    @property
+    def cmdline(self) -> list[str]:
+        """The words of the kernel's command line; the plan's machine has those of modprobe.d, too."""
+        return str(self.part("gpu_facts", "kernel").get("cmdline") or "").split()
 
     @property
     def first_rung(self) -> dict[str, Any]:

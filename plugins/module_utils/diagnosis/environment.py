@@ -12,7 +12,8 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue.ollama
     VARIABLES,
     check_environment,
 )
-from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.case import RESTART, SITE, Case
+from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.case import Case
+from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.commands import RESTART, SITE
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.engine import (
     good_overrides,
     in_build,
@@ -39,8 +40,8 @@ def environment_variables(case: Case) -> None:
             _SEVERITIES.get(code, problem["severity"]),
             problem["message"],
             problem["remedy"],
-            _edit_command(case, problem["name"]),
-            _seen(case, problem["name"], problem["value"]),
+            edit_command(case, problem["name"]),
+            seen_in(case, problem["name"], problem["value"]),
         )
     for name, files in case.part("ollama_facts", "unit", "duplicates").items():
         case.add(
@@ -68,7 +69,7 @@ def of_engine(name: str) -> bool:
     )
 
 
-def _edit_command(case: Case, name: str) -> str:
+def edit_command(case: Case, name: str) -> str:
     """Our own drop-in is written by the play, any other file by whoever made it."""
     path = case.part("variable_files").get(name)
     ours = [item["path"] for item in case.items("ollama_facts", "unit", "drop_ins") if item.get("ours")]
@@ -79,7 +80,7 @@ def _edit_command(case: Case, name: str) -> str:
     return f"{edit} && sudo systemctl daemon-reload && {RESTART}"
 
 
-def _seen(case: Case, name: str, value: str) -> str:
+def seen_in(case: Case, name: str, value: str) -> str:
     path = case.part("variable_files").get(name)
     return f"{path}: {name}={value}" if path else f"{name}={value}"
 
@@ -91,7 +92,7 @@ def _overrides(case: Case) -> None:
     amd = sorted({gpu.gfx for gpu in case.machine.gpus if gpu.vendor == "amd" and gpu.gfx})
     # Those that the mask hides are not touched by it.
     masked = "ROCR_VISIBLE_DEVICES" in case.environment
-    target, seen, command = override_target(value), _seen(case, _OVERRIDE, value), _edit_command(case, _OVERRIDE)
+    target, seen, command = override_target(value), seen_in(case, _OVERRIDE, value), edit_command(case, _OVERRIDE)
     if len(amd) > 1 and not masked:
         case.add(
             "environment",

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue.ollama import reached, version_key
-from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.case import RESTART, SITE, Case
+from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.case import Case
+from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.commands import RESTART, SITE
 
 _RELEASE = re.compile(r"\d{1,6}\.\d{1,6}\.\d{1,6}(?:-rc\.?\d{1,6})?", re.ASCII)
 

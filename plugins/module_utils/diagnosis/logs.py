@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.case import RESTART, SITE, Case
+from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.case import Case
+from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.commands import (
+    JOURNAL,
+    KERNEL_LOG,
+    RESTART,
+    SITE,
+    newer_firmware,
+)
 
-_JOURNAL = "sudo journalctl --unit ollama --lines 50"
-_KERNEL = "sudo journalctl --dmesg --boot | grep -iE 'amdgpu|kfd|drm'"
-_FIRMWARE = {
-    "debian": "sudo apt install firmware-amd-graphics && sudo update-initramfs -u && sudo reboot",
-    "ubuntu": "sudo apt install linux-firmware && sudo update-initramfs -u && sudo reboot",
-    "fedora": "sudo dnf upgrade linux-firmware amd-gpu-firmware && sudo dracut --force && sudo reboot",
-    "arch": "sudo pacman -Syu linux-firmware && sudo mkinitcpio -P && sudo reboot",
-}
 _GPU_MEMORY = "cat /sys/class/drm/card*/device/mem_info_*_used"
 
 # SITE makes the plan anew and walks its ladder: the way out of whatever one backend cannot do on a machine.
@@ -32,7 +31,7 @@ ENGINE_COMMANDS = {
     "igpu_dropped": SITE,
     "kfd_not_present": "sudo modprobe amdgpu && ls -l /dev/kfd",
     "kfd_permission": "sudo usermod --append --groups $(stat -c %G /dev/kfd) ollama && " + RESTART,
-    "load_timeout": _KERNEL,
+    "load_timeout": KERNEL_LOG,
     "low_available_vram": _GPU_MEMORY,
     "memory_access_fault": SITE,
     "model_unsupported": SITE,
@@ -48,7 +47,7 @@ ENGINE_COMMANDS = {
     "rocm_device_dropped": SITE,
     "rocm_library_missing": SITE,
     "runner_crashed": SITE,
-    "server_exit": _JOURNAL,
+    "server_exit": JOURNAL,
     "unsupported_gfx": SITE,
     "vram_not_recovered": RESTART,
     "zero_layers_offloaded": "ollama ps",
@@ -56,7 +55,7 @@ ENGINE_COMMANDS = {
 }
 KERNEL_COMMANDS = {
     "device_lost": "sudo poweroff",
-    "gpu_init_failed": _KERNEL,
+    "gpu_init_failed": KERNEL_LOG,
     "gpu_oom": "ollama ps",
     "gpu_reset": RESTART,
     "hws_hang": SITE + " -e inference_backend=vulkan",
@@ -82,6 +81,8 @@ _CONSEQUENCES = (
     "partial_offload",
     "server_exit",
 )
+# That no GPU was left is no news where an error says why.
+_NO_NEWS = "no_devices_enumerated"
 # What a machine without a GPU to use says, too.
 _OF_NO_GPU = ("no_devices_enumerated", "zero_vram_reported", "zero_layers_offloaded", "igpu_dropped")
 
@@ -90,8 +91,10 @@ def engine_faults(case: Case) -> None:
     log = case.part("engine_log")
     weighed = [_weighed(case, failure) for failure in case.items("engine_log", "failures")]
     failures = [failure for failure in weighed if failure]
+    if any(failure["severity"] in ("critical", "error") and failure["code"] != _NO_NEWS for failure in failures):
+        failures = [failure for failure in failures if failure["code"] != _NO_NEWS]
     for failure in sorted(failures, key=lambda one: one["code"] in _CONSEQUENCES and one["severity"] != "critical"):
-        command = ENGINE_COMMANDS.get(failure["code"], _JOURNAL)
+        command = ENGINE_COMMANDS.get(failure["code"], JOURNAL)
         case.add(
             "log",
             failure["code"],
@@ -117,11 +120,10 @@ def _weighed(case: Case, failure: dict[str, Any]) -> dict[str, Any] | None:
 
 def kernel_faults(case: Case) -> None:
     log = case.evidence.get("kernel_log")
-    family = [case.machine.distribution.get("id"), *(case.machine.distribution.get("id_like") or [])]
-    firmware = next((_FIRMWARE[name] for name in family if name in _FIRMWARE), "")
+    firmware = newer_firmware(case.machine.distribution)
     faults = case.items("kernel_log", "faults")
     for fault in faults:
-        command = KERNEL_COMMANDS.get(fault["code"], _KERNEL).replace("{firmware}", firmware)
+        command = KERNEL_COMMANDS.get(fault["code"], KERNEL_LOG).replace("{firmware}", firmware)
         # Both logs know gpu_oom; here the first of them tells it.
         case.add("kernel", fault["code"], fault["severity"], fault["meaning"], fault["remedy"], command, fault["line"])
     if log is not None and not any(fault["severity"] != "info" for fault in faults):

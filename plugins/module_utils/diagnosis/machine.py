@@ -6,6 +6,14 @@
 from __future__ import annotations
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.case import Case
+from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.commands import (
+    KERNEL_LOG,
+    SITE,
+    newer_firmware,
+    reboot_with_modules,
+    remove_parameter,
+)
+from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.environment import edit_command, seen_in
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.kernel import GIB, gib, parameters_on
 
 # What costs the GPU, and what is only good to know; all else that the plan warns of costs speed or surety.
@@ -54,7 +62,30 @@ _KERNEL = (
     "mes_",
     "firmware",
 )
-_REBOOT = "sudo update-initramfs -u && sudo reboot"
+_OF_PARAMETERS = {
+    "gttsize_deprecated": "amdgpu.gttsize",
+    "gtt_size_ignored": "amdgpu.gtt_size",
+    "ttm_with_dkms": "ttm.pages_limit",
+    "amdttm_without_dkms": "amdttm.pages_limit",
+    "nomodeset": "nomodeset",
+    "amd_iommu_on": "amd_iommu",
+}
+_OF_VARIABLES = {
+    "api_exposed": "OLLAMA_HOST",
+    "cuda_mask_on_amd": "CUDA_VISIBLE_DEVICES",
+    "override_unused": "HSA_OVERRIDE_GFX_VERSION",
+}
+_COMMANDS = {
+    "dkms_on_apu": "sudo amdgpu-uninstall && sudo reboot",
+    "gpu_not_permitted": "ls -l /dev/kfd /dev/dri",
+    "gpu_unusable": "sudo modprobe amdgpu; " + KERNEL_LOG,
+    "kfd_closed": """echo 'SUBSYSTEM=="kfd", GROUP="render", MODE="0660"' | sudo tee /etc/udev/rules.d/70-kfd.rules"""
+    " && sudo udevadm control --reload && sudo udevadm trigger",
+    "nvidia_driver": "nvidia-smi",
+    "pages_limit_exceeds_ram": SITE,
+    "rocr_order_guessed": SITE,
+}
+_FIRMWARE = ("firmware", "mes_")
 
 
 def plan_warnings(case: Case) -> None:
@@ -67,7 +98,8 @@ def plan_warnings(case: Case) -> None:
         severity = "error" if code in _ERRORS else "info" if code in _INFO else "warning"
         stage = _STAGES.get(code) or ("kernel" if any(part in code for part in _KERNEL) else "machine")
         remedy = steps.get(code) or warning["remedy"]
-        case.add(stage, code, severity, warning["message"], remedy, seen=_seen(case, code))
+        seen, command = _where(case, code)
+        case.add(stage, code, severity, warning["message"], remedy, command, seen)
     for step in case.plan["steps"]:
         if step["code"] == "carve_out":
             case.add("memory", "carve_out_large", "info", f"{step['what']} {step['why']}", step["how"])
@@ -76,27 +108,29 @@ def plan_warnings(case: Case) -> None:
         case.fine.append("GPU, driver, kernel and firmware")
 
 
-def _seen(case: Case, code: str) -> str:
-    """The command line, or the file, that a warning on a parameter is about."""
-    lines = [f"/proc/cmdline: {word}" for word in case.machine.cmdline.split()]
-    lines = [f"{item['path']}: {item['name']}={item['value']}" for item in case.items("modprobe")] + lines
-    names = {
-        "gttsize_deprecated": "amdgpu.gttsize",
-        "gtt_size_ignored": "amdgpu.gtt_size",
-        "ttm_with_dkms": " ttm.pages_limit",
-        "amdttm_without_dkms": "pages_limit",
-        "nomodeset": "nomodeset",
-        "amd_iommu_on": "amd_iommu",
-    }
-    if code == "driver_older_than_rocm" or code not in names:
-        return ""
-    return next((line for line in lines if names[code] in line), "")
+def _where(case: Case, code: str) -> tuple[str, str]:
+    """The line that a warning is about, and the command that mends it; each empty where there is none."""
+    distribution = case.machine.distribution
+    if code in _OF_VARIABLES and _OF_VARIABLES[code] in case.environment:
+        name = _OF_VARIABLES[code]
+        return seen_in(case, name, case.environment[name]), edit_command(case, name)
+    if code in _OF_PARAMETERS:
+        name = _OF_PARAMETERS[code]
+        places = [(item["path"], f"{item['name']}={item['value']}") for item in case.items("modprobe")]
+        on_cmdline = parameters_on(" ".join(case.cmdline)).items()
+        places += [("/proc/cmdline", f"{key}={value}" if value else key) for key, value in on_cmdline]
+        for path, word in places:
+            if word == name or word.startswith(f"{name}="):
+                return f"{path}: {word}", remove_parameter(distribution, path, name)
+    if any(part in code for part in _FIRMWARE):
+        return "", newer_firmware(distribution)
+    return "", _COMMANDS.get(code, "")
 
 
 def parameters_in_force(case: Case) -> None:
     """Parameters of modules on the command line and in modprobe.d, against what the modules say of themselves."""
     in_force = case.part("module_parameters")
-    wanted = [("/proc/cmdline", name, value) for name, value in parameters_on(case.machine.cmdline).items()]
+    wanted = [("/proc/cmdline", name, value) for name, value in parameters_on(" ".join(case.cmdline)).items()]
     wanted += [(item["path"], item["name"], item["value"]) for item in case.items("modprobe")]
     fine = []
     for path, name, value in wanted:
@@ -113,7 +147,7 @@ def parameters_in_force(case: Case) -> None:
             f"{name} is set to {value}, but the kernel uses {actual}.",
             "What modprobe.d sets comes into force when the module is loaded, often from the initramfs: rebuild it "
             "and reboot. Where two places set it, remove one.",
-            _REBOOT,
+            reboot_with_modules(case.machine.distribution),
             f"{path}: {name}={value}; /sys/module: {actual}",
         )
     if fine and not case.has("parameter_not_in_force"):

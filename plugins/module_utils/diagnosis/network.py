@@ -9,7 +9,8 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.case import SITE, Case
+from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.case import Case
+from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.commands import SITE
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.kernel import GIB, gib
 
 PORT = 11434

@@ -7,17 +7,11 @@ from typing import Any
 
 import pytest
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.diagnose import diagnose
-from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.logs import ENGINE_COMMANDS, KERNEL_COMMANDS
-from ansible_collections.lamplighter.fleet.plugins.plugin_utils.signatures import load
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.doctor_hosts import changed, healthy, with_environment
+from tests.unit.doctor_hosts import changed, cmdline, codes, healthy, login, modprobe, with_environment
 from tests.unit.plan_hosts import GIB, amd, halo, machine, minipc, other, tower, wsl, xeon
-
-
-def codes(evidence: dict[str, Any], policy: dict[str, Any] | None = None) -> list[str]:
-    return [finding["code"] for finding in diagnose(evidence, policy, "box")["findings"]]
 
 
 def test_a_healthy_host_has_no_findings_and_says_what_was_looked_at():
@@ -41,24 +35,6 @@ def test_a_healthy_host_has_no_findings_and_says_what_was_looked_at():
 UNIT = "ollama_facts.unit"
 OLD = {"ollama_facts.binary.version": "0.20.0", "api.version": "0.20.0", "engine_log.version": "0.20.0"}
 RC = {"ollama_facts.binary.version": "0.33.0-rc2", "api.version": "0.33.0-rc2", "engine_log.version": "0.33.0-rc2"}
-
-
-def login(name: str, value: str) -> dict[str, Any]:
-    return {"login_environment": [{"path": "/etc/environment", "name": name, "value": value}]}
-
-
-def modprobe(name: str, value: str, actual: str | None) -> dict[str, Any]:
-    return {
-        "modprobe": [{"path": "/etc/modprobe.d/gpu.conf", "name": name, "value": value}],
-        "module_parameters": {name: actual} if actual is not None else {},
-    }
-
-
-def cmdline(text: str, **actual: str) -> dict[str, Any]:
-    return {
-        "gpu_facts.kernel.cmdline": text,
-        "module_parameters": {name.replace("__", "."): value for name, value in actual.items()},
-    }
 
 
 # code, what makes it speak, what is near to it and fine
@@ -250,95 +226,6 @@ MACHINES: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
 def test_what_the_plan_knows_of_a_machine(code: str, facts: dict[str, Any], changes: dict[str, Any], fine: Any):
     assert code in codes(changed(changes, facts))
     assert code not in codes(changed({}, fine or facts))
-
-
-def fault(code: str, severity: str = "error") -> dict[str, Any]:
-    return {
-        "code": code,
-        "severity": severity,
-        "line": "the line",
-        "meaning": "it is so",
-        "remedy": "do it",
-        "count": 1,
-    }
-
-
-@pytest.mark.parametrize("log", ["engine", "kernel"])
-def test_every_signature_is_a_finding_with_a_command_of_its_own(log: str):
-    known = [entry["code"] for entry in load(log)]
-    assert set(known) == set({"engine": ENGINE_COMMANDS, "kernel": KERNEL_COMMANDS}[log])
-    place = {"engine": "engine_log.failures", "kernel": "kernel_log.faults"}[log]
-    for code in known:
-        line = "inference compute" if code == "zero_vram_reported" else "the line"
-        found = diagnose(changed({place: [{**fault(code, "critical"), "line": line}]}))["findings"]
-        assert [one["code"] for one in found] == [code]
-        assert (found[0]["seen"], found[0]["severity"]) == (line, "critical")
-
-
-def test_a_gpu_without_memory_is_a_cause_and_a_sum_without_gpus_is_none():
-    lines = {
-        'msg="inference compute" library=Vulkan total="0 B"': ["zero_vram_reported", "gpu_detected_but_model_on_cpu"],
-        'msg="vram-based default context" total_vram="0 B"': ["gpu_detected_but_model_on_cpu"],
-    }
-    for line, told in lines.items():
-        failures = [fault("gpu_detected_but_model_on_cpu"), {**fault("zero_vram_reported", "warning"), "line": line}]
-        assert codes(changed({"engine_log.failures": failures})) == told
-
-
-def test_what_only_says_that_there_is_no_gpu_is_no_fault_of_a_machine_without_one():
-    failures = [fault("no_devices_enumerated"), fault("server_exit")]
-    assert codes(changed({"engine_log.failures": failures, "engine_log.backend": "cpu"}, xeon())) == ["server_exit"]
-
-
-# what is wrong at once, and in which order it is to be mended
-ORDERS: list[tuple[dict[str, Any], list[str]]] = [
-    (
-        {"engine_log.failures": [fault("runner_crashed"), fault("rocblas_tensile_missing", "critical")]},
-        ["rocblas_tensile_missing", "runner_crashed"],
-    ),
-    (
-        {"engine_log.failures": [fault("load_timeout")], "kernel_log.faults": [fault("ring_timeout")]},
-        ["ring_timeout", "load_timeout"],
-    ),
-    (
-        {"credentials.groups": [], "engine_log.failures": [fault("gpu_init_failed")], "disk.free_bytes": 1 << 30},
-        ["kfd_permission", "render_permission", "gpu_init_failed", "disk_nearly_full"],
-    ),
-    (
-        {"engine_log.failures": [fault("partial_offload", "warning")], "service.PrivateDevices": "yes"},
-        ["sandbox_hides_gpu", "partial_offload"],
-    ),
-]
-
-
-@pytest.mark.parametrize(("changes", "order"), ORDERS)
-def test_causes_come_before_what_follows_from_them(changes: dict[str, Any], order: list[str]):
-    assert codes(changed(changes)) == order
-
-
-def test_commands_name_the_host_and_findings_are_counted():
-    found = diagnose(changed({"service.PrivateDevices": "yes", "disk.free_bytes": 2 * GIB}), {}, "box")
-    assert found["findings"][0]["command"] == "ansible-playbook site.yml --limit box"
-    assert found["count"] == {"critical": 0, "error": 1, "warning": 1, "info": 0}
-    assert not found["healthy"]
-
-
-def test_a_group_without_a_name_is_made_first():
-    evidence = changed({"gpu_facts.device_nodes.0.group": None, "credentials.groups": [998]})
-    command = diagnose(evidence)["findings"][0]["command"]
-    assert command.startswith("sudo groupadd --gid 104 gpu104 && sudo usermod --append --groups gpu104 ollama")
-
-
-def test_an_accepted_processor_is_no_fault():
-    evidence = with_environment(OLLAMA_LLM_LIBRARY="cpu", ROCR_VISIBLE_DEVICES=None)
-    evidence["engine_log"].update(backend="cpu", offloaded=None)
-    evidence["api"]["loaded"] = []
-    assert codes(evidence)[0] == "processor_forced"
-    assert codes(evidence, {"accept": ["cpu"]}) == []
-
-
-def test_an_inventory_that_asks_for_what_cannot_be_had_is_a_finding():
-    assert codes(changed({}, xeon()), {"backend": "cuda"})[0] == "inventory_refused"
 
 
 @given(st.dictionaries(st.sampled_from(sorted(healthy())), st.sampled_from([None, {}, []])))
