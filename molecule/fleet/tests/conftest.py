@@ -153,6 +153,7 @@ class Mirror:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self.address = GATEWAY
         with socket.socket() as probe:
             probe.bind((GATEWAY, 0))
             self.port = probe.getsockname()[1]
