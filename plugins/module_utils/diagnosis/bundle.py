@@ -10,6 +10,7 @@ import io
 import json
 import os
 import pwd
+import re
 import tarfile
 from typing import Any
 
@@ -43,6 +44,11 @@ _HARDWARE = (
     "sys/module/amdgpu/parameters/*",
 )
 _LONGEST = 65536
+# Of the kernel's log only what may be about a GPU leaves the host: disks, networks and USB are nobody's business.
+_OF_GPU = re.compile(
+    r"(?i)amdgpu|amdkfd|\bkfd\b|\bdrm|\[drm|radeon|nvidia|NVRM|\bttm\b|i915|xe |iommu|atomics|firmware|AER:|pcieport|"
+    r"out of memory|oom-kill|suspend|resum|Linux version|Command line|DMI:"
+)
 
 
 def _people() -> list[str]:
@@ -60,7 +66,7 @@ def bundle_files(evidence: dict[str, Any], collector: Collector, names: list[str
     host = Sysroot("/")
     files = {
         "engine.log": collector.engine_text.text,
-        "kernel.log": collector.kernel_text.text,
+        "kernel.log": "".join(line for line in collector.kernel_text.text.splitlines(True) if _OF_GPU.search(line)),
         **{f"unit{path}": host.read(path) or "" for path in paths if path},
     }
     for pattern in _HARDWARE:

@@ -81,7 +81,9 @@ def edit_command(case: Case, name: str) -> str:
 
 
 def seen_in(case: Case, name: str, value: str) -> str:
+    """The variable and the file that sets it; the password of a proxy stays where it is."""
     path = case.part("variable_files").get(name)
+    value = re.sub(r"(://)[^/@\s]{1,200}@", r"\1...@", value)
     return f"{path}: {name}={value}" if path else f"{name}={value}"
 
 

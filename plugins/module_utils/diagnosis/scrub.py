@@ -47,6 +47,8 @@ _MAC = re.compile(r"(?<![0-9A-Fa-f:.-])(?:[0-9A-Fa-f]{2}([:-]))(?:[0-9A-Fa-f]{2}
 _IPV4 = re.compile(r"(?<![0-9A-Za-z.])\d{1,3}(?:\.\d{1,3}){3}(?![0-9]|\.[0-9])")
 _IPV6 = re.compile(r"(?<![0-9A-Za-z:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?:%\w+)?(?![0-9A-Za-z:])")
 _HOME = re.compile(r"((?:/home/|/Users/|[A-Za-z]:\\+Users\\+))([^/\\\s\"':;,]+)")
+# A word in the place of a GPU's identity, which stays one that an engine would accept.
+_GPU = re.compile(r"\b(GPU|MIG)-[0-9a-fA-F][0-9a-fA-F-]{11,40}\b")
 _SERIAL = re.compile(r"(?i)\b((?:serial|unique_id|uuid|machine-id|product_uuid)\S{0,3}[=: ]\s*)([0-9a-fx-]{8,})\b")
 # The host's name stands after the time in syslog and journal lines.
 _PREFIX = re.compile(
@@ -79,6 +81,7 @@ class Scrubber:
         text = _MAIL.sub("[mail]", text)
         text = _PREFIX.sub(r"\1host\3", text)
         text = _HOME.sub(r"\1user", text)
+        text = _GPU.sub(r"\1-scrubbed", text)
         text = _SERIAL.sub(r"\1[serial]", text)
         text = _MAC.sub("[mac]", text)
         text = _IPV4.sub(self._address, text)

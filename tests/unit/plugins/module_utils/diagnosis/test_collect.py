@@ -15,7 +15,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.collec
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.diagnose import diagnose
 from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.sources import LogError
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
-from ansible_collections.lamplighter.fleet.plugins.plugin_utils.signatures import load
+from ansible_collections.lamplighter.fleet.plugins.plugin_utils.signatures import _entries, load
 
 from tests.unit.doctor_hosts import healthy
 
@@ -135,6 +135,8 @@ def test_a_hardware_that_cannot_be_read_does_not_stop_the_rest(collector: Collec
 
 def test_a_bundle_has_the_logs_and_files_and_no_names(collector: Collector, monkeypatch: pytest.MonkeyPatch):
     list(collector.engine_text(["user carol at 192.168.1.7\n", 'msg="inference compute" library=ROCm\n']))
+    kernel = ["amdgpu 0000:03:00.0: amdgpu: ring gfx timeout\n", "wlan0: associated with my network\n"]
+    list(collector.kernel_text(kernel))
     evidence = healthy()
     evidence["ollama_facts"]["models"]["path"] = "/home/carol/models"
     files = bundle_files(evidence, collector, ["carol"])
@@ -143,4 +145,12 @@ def test_a_bundle_has_the_logs_and_files_and_no_names(collector: Collector, monk
     assert "carol" not in everything
     assert "192.168" not in everything
     assert "library=ROCm" in files["engine.log"]
+    assert files["kernel.log"] == kernel[0]
     assert json.loads(files["evidence.json"])["ollama_facts"]["current"] == "0.32.15"
+
+
+@pytest.mark.parametrize("entry", [entry for entry in _entries() if entry["log"] == "kernel"], ids=lambda e: e["code"])
+def test_the_kernels_log_in_a_bundle_keeps_every_fault(collector: Collector, entry: dict[str, Any]):
+    lines = [f"{example}\n" for example in entry["positive"]]
+    list(collector.kernel_text(lines))
+    assert bundle_files(healthy(), collector, [])["kernel.log"].count("\n") == "".join(lines).count("\n")

@@ -128,6 +128,11 @@ def test_causes_come_before_what_follows_from_them(changes: dict[str, Any], orde
     assert codes(changed(changes)) == order
 
 
+def test_the_password_of_a_proxy_is_not_shown():
+    evidence = with_environment(HTTP_PROXY="http://carol:hunter2@proxy:3128")
+    assert diagnose(evidence)["findings"][0]["seen"] == "HTTP_PROXY=http://...@proxy:3128"
+
+
 def test_commands_name_the_host_and_findings_are_counted():
     found = diagnose(changed({"service.PrivateDevices": "yes", "disk.free_bytes": 2 * GIB}), {}, "box")
     assert found["findings"][0]["command"] == "ansible-playbook site.yml --limit box"

@@ -39,6 +39,9 @@ SECRETS: list[tuple[str, str]] = [
     ("2026-11-21T03:12:01+0000 laptop7 kernel: amdgpu", "laptop7"),
     ("unique_id 8d1f6a2b3c4d5e6f", "8d1f6a2b3c4d5e6f"),
     ("on TOWER7.lan", "TOWER7"),
+    ("filter_id=GPU-8d1f6a2b3c4d5e6f", "8d1f6a2b"),
+    ("GPU-1a2b3c4d-0000-1111-2222-333344445555", "1a2b3c4d"),
+    ("root=UUID=0a1b2c3d-1111-2222-3333-444455556666", "0a1b2c3d"),
 ]
 # What must stay, for the logs to be of use.
 KEPT = [
