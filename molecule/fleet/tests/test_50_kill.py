@@ -18,7 +18,7 @@ OLD, NEW = "0.32.14", "0.32.15"
 SLOW_ZSTD = r"""printf '#!/bin/sh\n/usr/bin/zstd "$@"\ntouch /run/unpacked\nexec sleep 600\n' > /usr/local/bin/zstd
 chmod 755 /usr/local/bin/zstd"""
 # The process that holds the lock of the installation.
-HOLDERS = r"""cd /proc; for pid in [0-9]*; do ls -l $pid/fd 2>/dev/null | grep -q /opt/ollama/.lock && echo $pid; done; true"""
+HOLDERS = "ls -l /proc/[0-9]*/fd 2>/dev/null | awk -F/ '/^.proc/ {pid = $3} /ollama.\\.lock$/ {print pid}'"
 SECRET = "hunter2-never-to-be-seen"
 SECRETS = {
     "tower": {"ollama_https_proxy": f"http://reader:{SECRET}@proxy.example:3128"},
