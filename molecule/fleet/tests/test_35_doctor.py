@@ -14,17 +14,17 @@ import pytest
 DROP_IN = "/etc/systemd/system/ollama.service.d/zz-doctor-test.conf"
 PARTS = "/usr/share/ollama/.ollama/models/blobs/*-partial"
 KERNEL_LOG = "/srv/machine/var/log/kern.log"
-# A long prompt, because some faults show only there; what the engine answers does not matter.
-USE = """
-import http.client, json, urllib.request
-load = {"model": "qwen3:0.6b", "prompt": "lamp " * 700, "stream": False, "options": {"num_predict": 4}}
-for path, data in (("pull", {"model": "qwen3:4b"}),) if %s else (("generate", load),):
-    request = urllib.request.Request(f"http://127.0.0.1:11434/api/{path}", json.dumps(data).encode())
-    try:
-        urllib.request.urlopen(request, timeout=40).read()
-    except (OSError, http.client.HTTPException):
-        pass
+ASK = """
+import http.client, sys, urllib.request
+request = urllib.request.Request(f"http://127.0.0.1:11434/api/{sys.argv[1]}", sys.argv[2].encode())
+try:
+    urllib.request.urlopen(request, timeout=40).read()
+except (OSError, http.client.HTTPException):
+    pass  # what the engine answers does not matter
 """
+# A long prompt, because some faults show only there.
+LOAD = {"model": "qwen3:0.6b", "prompt": "lamp " * 700, "stream": False, "options": {"num_predict": 4}}
+PULL = {"model": "qwen3:4b"}
 READY = "python3 -c \"import urllib.request; urllib.request.urlopen('http://127.0.0.1:11434/api/version')\""
 
 # host: (the stand-in's scenario, lines of a drop-in, the code that comes first; None for a host that is well)
@@ -66,6 +66,11 @@ def start(fleet, host, lines):
     fleet.wait_for(host, READY)
 
 
+def use(fleet, host, scenario):
+    request = ("pull", PULL) if "pull" in scenario else ("generate", LOAD)
+    fleet.machine(host).run("python3 -c %s %s %s", ASK, request[0], json.dumps(request[1]))
+
+
 def pages(run, hosts):
     task = "What is wrong, in the order to mend it"
     return {host: run.of(host, task=task)[0]["msg"] for host in hosts}
@@ -91,7 +96,7 @@ def well_again(fleet):
 def test_each_fault_is_named_first(fleet, batch):
     fleet.scenarios({host: scenario for host, (scenario, _lines, _code) in batch.items()})
     fleet.on(batch, lambda host: start(fleet, host, batch[host][1]))
-    fleet.on(batch, lambda host: fleet.machine(host).run("python3 -c %s", USE % ("pull" in batch[host][0])))
+    fleet.on(batch, lambda host: use(fleet, host, batch[host][0]))
     before = fleet.trees(batch)
     run = fleet.play(list(batch), "--become", playbook="playbooks/doctor.yml")
     assert run.code == 0, run.output

@@ -72,7 +72,7 @@ def models(case: Case) -> None:
         case.add(
             "memory",
             "download_unfinished",
-            "info",
+            "warning",
             f"{len(unfinished)} model download{'s' * (len(unfinished) > 1)} ended in the middle.",
             "Pull the model again: it goes on where it stopped.",
             "ollama pull NAME",

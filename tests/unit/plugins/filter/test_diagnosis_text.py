@@ -105,10 +105,10 @@ def test_a_line_of_a_log_cannot_steer_the_terminal_and_is_cut():
 
 
 def test_what_is_only_good_to_know_is_no_finding():
-    evidence = changed({"unfinished_downloads": ["sha256-1-partial"]})
+    evidence = changed({"ollama_facts.variants": ["snap"]})
     page = diagnosis_text(diagnose(evidence), evidence, "box")
     assert page.startswith("box: nothing is wrong.")
-    assert "To know  download_unfinished: 1 model download" in page
+    assert "To know  other_ollama: Ollama may also be here as snap." in page
 
 
 def test_nothing_read_is_not_nothing_wrong():

@@ -162,7 +162,7 @@ def test_faults(lines: list[str], expected: set[str], prefix: Callable[[str], st
 def test_a_fault_says_how_often_it_came_and_what_to_do() -> None:
     faults = read_kernel_log(HANG, SIGNATURES)["faults"]
     assert [(fault["code"], fault["count"]) for fault in faults] == [
-        ("mes_hang", 2),
+        ("mes_hang", 3),
         ("gpu_reset", 1),
         ("recovered", 1),
     ]

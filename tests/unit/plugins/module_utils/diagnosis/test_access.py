@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.access import hidden_by_sandbox, may_open
+from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.diagnose import diagnose
+
+from tests.unit.doctor_hosts import changed, codes
 
 
 @pytest.mark.parametrize(
@@ -44,3 +47,36 @@ def test_owner_group_and_mode_decide(mode: str, uid: int, groups: list[int], may
 def test_the_sandbox_of_a_unit(path: str, service: dict[str, Any], hidden: str | None):
     found = hidden_by_sandbox(path, service)
     assert found is None if hidden is None else str(found).startswith(hidden)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"service": {}, "credentials": {}}, []),
+        ({"service": {}, "credentials": {"user": "ollama", "uid": 998, "groups": []}}, ["kfd_permission"]),
+        ({"service": {"PrivateDevices": "yes"}, "credentials": {}}, ["sandbox_hides_gpu"]),
+    ],
+)
+def test_what_is_known_of_the_service_is_judged(changes: dict[str, Any], told: list[str]):
+    assert codes(changed(changes))[: len(told)] == told
+    assert bool(codes(changed(changes))) is bool(told)
+
+
+@pytest.mark.parametrize(
+    ("changes", "command"),
+    [
+        ({}, "sudo usermod --append --groups render ollama && sudo systemctl restart ollama"),
+        # The group of root, or one without rights, is no way in: udev has to give the node another one.
+        ({"gpu_facts.device_nodes.0.gid": 0}, "ansible-playbook site.yml --limit box"),
+        ({"gpu_facts.device_nodes.0.mode": "0600"}, "ansible-playbook site.yml --limit box"),
+        ({"gpu_facts.device_nodes.0.mode": "0640"}, "ansible-playbook site.yml --limit box"),
+    ],
+)
+def test_the_way_in_is_the_group_that_owns_the_node(changes: dict[str, Any], command: str):
+    finding = diagnose(changed({"credentials.groups": [998], **changes}), {}, "box")["findings"][0]
+    assert (finding["code"], finding["command"]) == ("kfd_permission", command)
+
+
+def test_one_closed_node_is_not_called_open():
+    fine = diagnose(changed({"gpu_facts.device_nodes.1.gid": 44}))["fine"]
+    assert not [text for text in fine if "may open" in text]
