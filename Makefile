@@ -67,6 +67,11 @@ test-fleet: setup ## molecule on the simulated fleet: check, converge, idempoten
 	tools/machine_packages
 	molecule test -s fleet
 
+.PHONY: test-boot
+test-boot: setup ## molecule on virtual machines that really boot: kernel parameters (long, not part of `make test`)
+	tools/machine_packages boot
+	molecule test -s boot
+
 .PHONY: clean
 clean: ## remove what the tools made here, and nothing else
 	rm -rf .venv .cache .ansible .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

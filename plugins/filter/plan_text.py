@@ -136,7 +136,7 @@ def _kernel(plan: Mapping[str, Any]) -> list[str]:
         )
         texts.append(f"{change}: {parameter['reason']}")
     if plan["kernel"]["reboot"]:
-        texts.append("In force after a reboot, which waits for the inventory's leave.")
+        texts.append("Applied where the inventory says kernel_params_from_plan: true, and in force after a reboot.")
     return _blocks("Kernel", texts, 2)
 
 
