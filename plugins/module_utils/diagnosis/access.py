@@ -67,11 +67,13 @@ def device_access(case: Case) -> None:
     nodes = _wanted_nodes(case)
     if not service and not who:
         return
-    opened = []
+    user = str(who.get("user") or who.get("uid"))
+    opened: list[str] = []
+    # Nodes that one command opens are one finding.
+    closed: dict[str, list[dict[str, Any]]] = {}
     for node in nodes:
         path = node["path"]
         sandbox = hidden_by_sandbox(path, service)
-        owner = f"{node['owner'] or node['uid']}:{node['group'] or node['gid']}"
         if sandbox:
             case.add(
                 "access",
@@ -84,19 +86,24 @@ def device_access(case: Case) -> None:
                 sandbox,
             )
         elif who.get("uid") is not None and not may_open(node, who["uid"], who.get("groups") or []):
-            user = who.get("user") or str(who["uid"])
-            ids = ", ".join(map(str, who.get("groups") or [])) or "none"
-            case.add(
-                "access",
-                "kfd_permission" if path == "/dev/kfd" else "render_permission",
-                "error",
-                f"The service runs as {user}, which may not open {path}.",
-                f"Let {user} be in the group that owns it, and restart the service; SupplementaryGroups= in a "
-                "drop-in does the same. No chmod 666: udev undoes it, and it opens the GPU to everybody.",
-                _join_command(node, user),
-                f"{path} is {owner} {node['mode']}; groups of the service: {ids}",
-            )
+            closed.setdefault(_join_command(node, user), []).append(node)
         else:
             opened.append(path)
+    for command, some in closed.items():
+        paths = " and ".join(node["path"] for node in some)
+        owners = "; ".join(
+            f"{node['path']} is {node['owner'] or node['uid']}:{node['group'] or node['gid']} {node['mode']}"
+            for node in some
+        )
+        case.add(
+            "access",
+            "kfd_permission" if "/dev/kfd" in paths else "render_permission",
+            "error",
+            f"The service runs as {user}, which may not open {paths}.",
+            f"Let {user} be in the group that owns the device, and restart the service; SupplementaryGroups= in a "
+            "drop-in does the same. No chmod 666: udev undoes it, and it opens the GPU to everybody.",
+            command,
+            f"{owners}; groups of the service: {', '.join(map(str, who.get('groups') or [])) or 'none'}",
+        )
     if opened and len(opened) == len(nodes):
         case.fine.append(f"the service may open {' and '.join(sorted(set(opened)))}")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 SITE = "ansible-playbook site.yml --limit {host}"
@@ -52,3 +53,8 @@ def remove_parameter(distribution: dict[str, Any], path: str, name: str) -> str:
     if _DISTRIBUTIONS.get(family, ("", "", ""))[2] == "grubby":
         return f"sudo grubby --update-kernel=ALL --remove-args={name} && sudo reboot"
     return _GRUB.format(_GRUB_CONFIG.get(family, "sudo update-grub"))
+
+
+def library_folder(binary: str) -> str:
+    """Where the libraries of a program are."""
+    return re.sub(r"/bin/ollama$", "/lib/ollama", binary)

@@ -31,6 +31,7 @@ CHECKS = (
     logs.kernel_faults,
     access.device_access,
     installation.libraries,
+    installation.vulkan_driver,
     environment.environment_variables,
     logs.engine_faults,
     installation.service,
@@ -77,24 +78,21 @@ def make_case(evidence: dict[str, Any], policy: dict[str, Any] | None = None, ho
     version = _installed_version(evidence) or wanted
     variables = engine_environment(evidence)
     sound, _problems = check_environment(variables, version)
+    installed = {"engine_version": version, "installation": found, "proven": found.get("proven") or {}}
+    chosen = {name: sound[name] for name in _FOR_THE_PLAN if name in sound}
     policies: list[dict[str, Any]] = [
-        {
-            **given,
-            "engine_version": version,
-            "installation": found,
-            "proven": found.get("proven") or {},
-            "environment": {name: sound[name] for name in _FOR_THE_PLAN if name in sound},
-        },
-        {"engine_version": version, "installation": found, "catalogue": given.get("catalogue") or {}},
+        {**given, **installed, "environment": chosen},
+        {**given, **installed},
+        {**installed, "catalogue": given.get("catalogue") or {}},
         {"engine_version": version},
     ]
-    refusal = ""
+    refusals = []
     for one in policies:
         try:
             plan = make_plan(_with_modprobe(facts, evidence), one)
             break
         except PlanError as error:
-            refusal = refusal or str(error)
+            refusals.append(str(error))
     checked = read_policy(one)
     case = Case(
         evidence=evidence,
@@ -107,12 +105,13 @@ def make_case(evidence: dict[str, Any], policy: dict[str, Any] | None = None, ho
         catalogue=checked.catalogue,
         host=host,
     )
-    if refusal:
+    # What the plan refuses of the service's environment has rules of its own here.
+    if len(refusals) > 1:
         case.add(
             "environment",
             "inventory_refused",
             "error",
-            f"The inventory asks for what this host cannot have. {refusal}",
+            f"The inventory asks for what this host cannot have. {refusals[1]}",
             "Correct it in the inventory.",
             "ansible-playbook playbooks/plan.yml --limit {host}",
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from ansible_collections.lamplighter.fleet.plugins.module_utils import catalogue
 from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue.ollama_environment import (
     GPU_SELECTION,
     VARIABLES,
@@ -121,12 +122,14 @@ def _overrides(case: Case) -> None:
                 seen,
             )
         elif target != gfx and value not in good:
+            bad = catalogue.arch(gfx, case.catalogue).get("override", {}).get("bad", {}).get(value)
+            known = f"is known to be bad: {bad}" if bad else f"is not known to work with {case.engine['title']}"
             advice = f"Set it to {good[0]}." if good else "Remove it: no value is known good; use Vulkan."
             case.add(
                 "environment",
                 "override_wrong",
                 "error",
-                f"The override makes {target} of {gfx}, which is not known to work with {case.engine['title']}.",
+                f"The override makes {target} of {gfx}, which {known}.",
                 advice,
                 command,
                 seen,

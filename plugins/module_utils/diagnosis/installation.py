@@ -9,7 +9,7 @@ import re
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue.ollama import reached, version_key
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.case import Case
-from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.commands import RESTART, SITE
+from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.commands import RESTART, SITE, library_folder
 
 _RELEASE = re.compile(r"\d{1,6}\.\d{1,6}\.\d{1,6}(?:-rc\.?\d{1,6})?", re.ASCII)
 
@@ -140,7 +140,7 @@ def libraries(case: Case) -> None:
             f"{', '.join(other_rocm)} in lib/ollama is of another version than Ollama {version}; it is probed all the "
             "same.",
             "Remove it.",
-            f"sudo rm -r {_library_path(path)}/{other_rocm[0]}",
+            f"sudo rm -r {library_folder(path)}/{other_rocm[0]}",
             f"lib/ollama: {', '.join(names)}",
         )
     copies = case.items("binaries")
@@ -158,8 +158,19 @@ def libraries(case: Case) -> None:
         case.fine.append("its libraries")
 
 
-def _library_path(binary: str) -> str:
-    return re.sub(r"/bin/ollama$", "/lib/ollama", binary)
+def vulkan_driver(case: Case) -> None:
+    """Without a driver of Vulkan's for the GPU the engine ends on the processor and says nothing."""
+    drivers = case.part("gpu_facts").get("vulkan_icds")
+    if drivers == [] and "vulkan_icd" in case.first_rung["requires"] and "binary" in case.part("ollama_facts"):
+        case.add(
+            "installation",
+            "vulkan_driver_missing",
+            "error",
+            "Vulkan is what this GPU wants, and no Vulkan driver is installed.",
+            "Install the loader and Mesa's drivers (Debian, Ubuntu, Fedora: mesa-vulkan-drivers), restart the service.",
+            SITE,
+            "/usr/share/vulkan/icd.d and /etc/vulkan/icd.d are empty",
+        )
 
 
 def gpu_in_use(case: Case) -> None:

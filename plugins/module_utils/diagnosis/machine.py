@@ -9,6 +9,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.case i
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.commands import (
     KERNEL_LOG,
     SITE,
+    library_folder,
     newer_firmware,
     reboot_with_modules,
     remove_parameter,
@@ -95,10 +96,13 @@ def plan_warnings(case: Case) -> None:
         code = warning["code"]
         if code in _NOT_WRONG or code.startswith("installed_"):
             continue
+        # The socket and the folders of ROCm have rules that know more.
+        if (code == "api_exposed" and case.has(code)) or (code == "stale_library" and "rocm" in warning["message"]):
+            continue
         severity = "error" if code in _ERRORS else "info" if code in _INFO else "warning"
         stage = _STAGES.get(code) or ("kernel" if any(part in code for part in _KERNEL) else "machine")
         remedy = steps.get(code) or warning["remedy"]
-        seen, command = _where(case, code)
+        seen, command = _where(case, code, warning["message"])
         case.add(stage, code, severity, warning["message"], remedy, command, seen)
     for step in case.plan["steps"]:
         if step["code"] == "carve_out":
@@ -108,7 +112,7 @@ def plan_warnings(case: Case) -> None:
         case.fine.append("GPU, driver, kernel and firmware")
 
 
-def _where(case: Case, code: str) -> tuple[str, str]:
+def _where(case: Case, code: str, message: str) -> tuple[str, str]:
     """The line that a warning is about, and the command that mends it; each empty where there is none."""
     distribution = case.machine.distribution
     if code in _OF_VARIABLES and _OF_VARIABLES[code] in case.environment:
@@ -122,6 +126,9 @@ def _where(case: Case, code: str) -> tuple[str, str]:
         for path, word in places:
             if word == name or word.startswith(f"{name}="):
                 return f"{path}: {word}", remove_parameter(distribution, path, name)
+    if code == "stale_library":
+        folder = library_folder(str(case.part("ollama_facts", "binary").get("path")))
+        return folder, f"sudo rm -r {folder}/{message.split()[0]}"
     if any(part in code for part in _FIRMWARE):
         return "", newer_firmware(distribution)
     return "", _COMMANDS.get(code, "")

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.case import Case
-from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.commands import SITE
+from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.environment import edit_command, seen_in
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.kernel import GIB, gib
 
 PORT = 11434
@@ -109,6 +109,8 @@ def exposure(case: Case) -> None:
     listener = case.part("ollama_facts", "listener")
     open_to = [address for address in listener.get("addresses") or [] if not is_loopback(address)]
     if open_to:
+        host = case.environment.get("OLLAMA_HOST")
+        told = f"; {seen_in(case, 'OLLAMA_HOST', host)}" if host else ""
         case.add(
             "network",
             "api_exposed",
@@ -116,8 +118,8 @@ def exposure(case: Case) -> None:
             "The API has no password, and it listens beyond this machine: whoever reaches it can use, pull and remove "
             "models.",
             "Let it listen on 127.0.0.1 (the default), or let the firewall admit only those who need it.",
-            SITE,
-            f"listens on {', '.join(open_to)} port {listener.get('port') or PORT}",
+            edit_command(case, "OLLAMA_HOST"),
+            f"listens on {', '.join(open_to)} port {listener.get('port') or PORT}{told}",
         )
     elif listener.get("addresses"):
         case.fine.append("the API listens on this machine only")

@@ -35,7 +35,7 @@ box: 3 findings, 2 errors
 
  1.  ERROR kfd_permission: The service runs as ollama, which may not open /dev/kfd.
      seen  /dev/kfd is root:render 0660; groups of the service: 44, 998
-     do    Let ollama be in the group that owns it, and restart the service;
+     do    Let ollama be in the group that owns the device, and restart the service;
            SupplementaryGroups= in a drop-in does the same. No chmod 666: udev undoes it,
            and it opens the GPU to everybody.
      run   sudo usermod --append --groups render ollama && sudo systemctl restart ollama

@@ -197,6 +197,7 @@ MACHINES: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ("override_wrong", tower(), {f"{UNIT}.environment": {"HSA_OVERRIDE_GFX_VERSION": "11.0.0"}}, {}),
     ("mes_firmware_0x83", machine(amd("gfx1151", 1, integrated=True, firmware={"mes": "0x83"}), ram=125), {}, halo()),
     ("strix_halo_kernel", halo(release="6.12.1"), {}, halo(release="6.18.9")),
+    ("vulkan_driver_missing", {**minipc(), "vulkan_icds": []}, {}, {**minipc(), "vulkan_icds": ["radeon_icd.json"]}),
     ("linux_firmware_20251125", {**halo(), "linux_firmware_version": "20251125-1"}, {}, halo()),
     ("carve_out_large", minipc(), {}, halo()),
     (

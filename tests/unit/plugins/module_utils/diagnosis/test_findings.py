@@ -13,7 +13,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.logs i
 from ansible_collections.lamplighter.fleet.plugins.plugin_utils.signatures import load
 
 from tests.unit.doctor_hosts import changed, cmdline, codes, fault, modprobe, with_environment
-from tests.unit.plan_hosts import GIB, xeon
+from tests.unit.plan_hosts import GIB, minipc, xeon
 
 
 @pytest.mark.parametrize("log", ["engine", "kernel"])
@@ -114,7 +114,7 @@ ORDERS: list[tuple[dict[str, Any], list[str]]] = [
     ),
     (
         {"credentials.groups": [], "engine_log.failures": [fault("gpu_init_failed")], "disk.free_bytes": 1 << 30},
-        ["kfd_permission", "render_permission", "gpu_init_failed", "disk_nearly_full"],
+        ["kfd_permission", "gpu_init_failed", "disk_nearly_full"],
     ),
     (
         {"engine_log.failures": [fault("partial_offload", "warning")], "service.PrivateDevices": "yes"},
@@ -144,6 +144,30 @@ def test_a_group_without_a_name_is_made_first():
     evidence = changed({"gpu_facts.device_nodes.0.group": None, "credentials.groups": [998]})
     command = diagnose(evidence)["findings"][0]["command"]
     assert command.startswith("sudo groupadd --gid 104 gpu104 && sudo usermod --append --groups gpu104 ollama")
+
+
+def test_nodes_that_one_command_opens_are_one_finding():
+    finding = diagnose(changed({"credentials.groups": [998]}))["findings"][0]
+    assert "/dev/kfd and /dev/dri/renderD128" in finding["message"]
+    apart = {"credentials.groups": [998], "gpu_facts.device_nodes.1.gid": 44, "gpu_facts.device_nodes.1.group": "video"}
+    assert codes(changed(apart)) == ["kfd_permission", "render_permission"]
+
+
+def test_what_the_plan_refuses_of_the_services_environment_is_not_the_inventorys_fault():
+    evidence = changed({"ollama_facts.unit.environment": {"HSA_OVERRIDE_GFX_VERSION": "11.0.0"}}, minipc())
+    found = diagnose(evidence)["findings"]
+    assert "inventory_refused" not in [one["code"] for one in found]
+    wrong = next(one for one in found if one["code"] == "override_wrong")
+    assert "known to be bad: " in wrong["message"]
+
+
+def test_one_leftover_of_rocm_and_one_open_port_are_one_finding_each():
+    leftovers = {"ollama_facts.libraries": ["rocm", "rocm_v7_2"]}
+    assert codes(changed(leftovers)) == ["rocm_payload_of_another_version"]
+    exposed = {"ollama_facts.listener.addresses": ["::"], "ollama_facts.unit.environment": {"OLLAMA_HOST": "0.0.0.0"}}
+    found = diagnose(changed(exposed))["findings"]
+    assert [one["code"] for one in found] == ["api_exposed"]
+    assert found[0]["seen"] == "listens on :: port 11434; OLLAMA_HOST=0.0.0.0"
 
 
 def test_an_accepted_processor_is_no_fault():
