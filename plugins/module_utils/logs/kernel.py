@@ -11,13 +11,36 @@ The signatures look at the message only, so the prefix may be what it likes
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.records import Needles, Record
 from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.signatures import Signatures
 
 _PCI_ADDRESS = re.compile(r"\b[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]\b")
+
+
+# What a message begins with: the rest of a wrapped one begins with none of these.
+_BEGINS = re.compile(r"[\[<]|amdgpu[: ]|kfd[: ]|drmn?\d*:|\w+ \d{4}:|.{0,120}\bkern(?:el)?: ")
+_LONGEST_WRAPPED = 400
+
+
+def _unwrapped(lines: Iterable[str]) -> Iterator[str]:
+    """Mail programs and forums break long lines: whatever follows a stamped line without a beginning is its rest."""
+    held = ""
+    for line in lines:
+        text = line.rstrip().lstrip("> \t")
+        if held and text and len(held) + len(text) < _LONGEST_WRAPPED and not _BEGINS.match(text):
+            held = f"{held.rstrip()} {text}"
+            continue
+        if held:
+            yield held
+        held = line
+        if not text.startswith("[") and "kernel: " not in line:
+            yield line
+            held = ""
+    if held:
+        yield held
 
 
 def _address(text: str) -> str | None:
@@ -38,7 +61,7 @@ def read_kernel_log(lines: Iterable[str], signatures: list[dict[str, Any]]) -> d
     certain: set[str] = set()
     devices: dict[str, set[str | None]] = {}
     required: dict[str, set[str | None]] = {part: set() for form in rules.forms for part in form.requires}
-    for line in needles.batches(lines):
+    for line in needles.batches(_unwrapped(lines)):
         found = needles.found(line)
         if not found:
             continue

@@ -99,6 +99,10 @@ LOGS = {
         ],
         {"gpu_init_failed"},
     ),
+    "the scheduler of one die of several": (
+        ["[ 9.1] amdgpu 0000:05:00.0: MES(0, 0) failed to respond to msg=INVALIDATE_TLBS"],
+        {"mes_hang"},
+    ),
     "no PCIe atomics": (["kfd kfd: amdgpu: skipped device 1002:7341, PCI rejects atomics 730<0"], {"pcie_atomics"}),
     "power management hangs": (
         ["amdgpu 0000:0d:00.0: amdgpu: SMU: I'm not done with your previous command: SMN_C2PMSG_66:0x00000012"],
@@ -192,3 +196,31 @@ def test_no_text_takes_long(unit: str, line_end: str) -> None:
     begin = time.process_time()
     read_kernel_log([*lines, " timeout, signaled seq= 0xFFFFFFFF device inaccessible page fault"], SIGNATURES)
     assert time.process_time() - begin < 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (
+            [
+                "> [    2.861298] amdgpu 0000:01:00.0: Direct firmware load for",
+                "> amdgpu/vegam_pfp.bin failed with error -2",
+                "> [    2.861648] [drm:amdgpu_device_init.cold.33 [amdgpu]] *ERROR*",
+                "> sw_init of IP block <gfx_v8_0> failed -2",
+            ],
+            {"missing_firmware"},
+        ),
+        (
+            [
+                "Jun  4 10:00:00 host kernel: [drm:amdgpu_cs_ioctl [amdgpu]] *ERROR* Not enough memory for",
+                "command submission!",
+                "a comment of the reporter",
+            ],
+            {"gpu_oom"},
+        ),
+        (["[    3.1] amdgpu 0000:01:00.0: device lost from", "amdgpu 0000:01:00.0: bus!"], set()),
+        (["not stamped: device lost from", "bus!"], set()),
+    ],
+)
+def test_lines_that_a_mail_program_broke(lines: list[str], expected: set[str]) -> None:
+    assert codes(lines) == expected
