@@ -17,7 +17,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.attach
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.bundle import write_archive
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.diagnose import diagnose
 from ansible_collections.lamplighter.fleet.plugins.plugin_utils.signatures import load
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.doctor_hosts import healthy
@@ -137,6 +137,7 @@ def test_what_cannot_be_read_says_why(tmp_path: Path):
         read(folder(tmp_path, {"holiday.txt": "sun\n"}))
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["a", "b.log", "evidence.json"]), st.binary(max_size=200), min_size=1))
 def test_any_files_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes]):
     path = tmp_path_factory.mktemp("any")

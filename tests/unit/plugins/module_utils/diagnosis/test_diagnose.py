@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.diagnose import diagnose
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.doctor_hosts import changed, cmdline, codes, healthy, login, modprobe, with_environment
@@ -229,6 +229,7 @@ def test_what_the_plan_knows_of_a_machine(code: str, facts: dict[str, Any], chan
     assert code not in codes(changed({}, fine or facts))
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted(healthy())), st.sampled_from([None, {}, []])))
 def test_whatever_is_missing_is_not_judged(missing: dict[str, Any]):
     found = diagnose({**healthy(), **missing})

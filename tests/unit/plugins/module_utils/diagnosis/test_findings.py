@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -180,3 +182,12 @@ def test_an_accepted_processor_is_no_fault():
 
 def test_an_inventory_that_asks_for_what_cannot_be_had_is_a_finding():
     assert codes(changed({}, xeon()), {"backend": "cuda"})[0] == "inventory_refused"
+
+
+def test_every_code_of_the_doctors_own_is_in_the_docs():
+    root = Path(__file__).parents[5]
+    sources = (root / "plugins/module_utils/diagnosis").glob("*.py")
+    found = {code for path in sources for code in re.findall(r'case\.add\(\s*"\w+",\s*"(\w+)"', path.read_text())}
+    assert len(found) > 25
+    page = "".join((root / f"docs/{name}.md").read_text() for name in ("doctor", "troubleshooting"))
+    assert [code for code in sorted(found) if f"`{code}`" not in page] == []

@@ -10,7 +10,7 @@ import pytest
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.diagnose import diagnose
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.scrub import Scrubber
 from ansible_collections.lamplighter.fleet.plugins.plugin_utils.signatures import _entries
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.doctor_hosts import healthy
@@ -77,6 +77,7 @@ def test_the_same_address_gets_the_same_word():
     assert scrubbed[0] == scrubbed[2] != scrubbed[1]
 
 
+@settings(deadline=None)
 @given(st.ip_addresses(v=4), st.ip_addresses(v=6), st.text(max_size=20), st.text(max_size=20))
 def test_no_address_gets_through(four, six, before: str, after: str):
     assume(not (four.is_loopback or six.is_loopback or str(four) == "0.0.0.0" or str(six) == "::"))
@@ -85,6 +86,7 @@ def test_no_address_gets_through(four, six, before: str, after: str):
         assert address not in Scrubber([]).text(f"{before} {address} {after}").split(" ")
 
 
+@settings(deadline=None)
 @given(st.from_regex(r"[a-z]{3,12}[0-9]{0,3}", fullmatch=True), st.text(alphabet=" /=:\"'\n,", min_size=1, max_size=3))
 def test_no_name_gets_through(name: str, between: str):
     scrubber = Scrubber([name])
@@ -94,12 +96,14 @@ def test_no_name_gets_through(name: str, between: str):
     assert name not in scrubber.text(text).lower().replace("[secret]", "").replace("[mail]", "")
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_is_scrubbed_and_a_second_time_changes_nothing(text: str):
     once = Scrubber(PEOPLE).text(text)
     assert Scrubber([]).text(once) == once
 
 
+@settings(deadline=None)
 @given(st.recursive(st.none() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_a_tree_keeps_its_shape(tree):
     scrubbed = Scrubber(PEOPLE).tree(tree)
