@@ -36,8 +36,13 @@ def gpu_facts(root: str = "/", extra: dict[str, Any] | None = None) -> dict[str,
     }
     unknown = [gpu for gpu in gpus if gpu["vendor"] == "amd" and not gpu["gfx"] and not gpu["hidden_reason"]]
     sysroot.warnings += [
-        f"The AMD GPU {gpu['pci_id'] or 'of KFD node ' + str(gpu['kfd_node'])} is of an architecture that is not known "
-        "here: inference_catalogue can add it."
+        f"The AMD GPU {_name(gpu)} is of an architecture that is not known here: inference_catalogue can add it."
         for gpu in unknown
     ]
     return {**facts, "warnings": list(dict.fromkeys(sysroot.warnings))}
+
+
+def _name(gpu: dict[str, Any]) -> str:
+    if gpu["kfd_node"] is not None:
+        return gpu["pci_id"] or f"of KFD node {gpu['kfd_node']}"
+    return gpu["pci_id"] or "without a PCI id"

@@ -37,10 +37,11 @@ def _pair(cards: list[PciGpu], nodes: list[KfdNode]) -> list[tuple[PciGpu | None
     amd = [card for card in cards if card.vendor == "amd"]
     alone = list(amd)
     hidden = [node for node in nodes if node.hidden]
-    for node in nodes:
+    for node in sorted(nodes, key=lambda node: node.is_bare):
         if not node.hidden:
             card = _card_of(node, amd, alone)
-            pairs.append((card, node))
+            if card or not (amd and node.is_bare):
+                pairs.append((card, node))
             alone = [c for c in alone if c is not card]
     others: list[tuple[PciGpu | None, KfdNode | None]] = [(card, None) for card in cards if card.vendor != "amd"]
     if not alone:
@@ -69,6 +70,8 @@ def _card_of(node: KfdNode, cards: list[PciGpu], alone: list[PciGpu]) -> PciGpu 
         at_minor = [card for card in alone if card.render_minor == node.render_minor]
         if at_minor:
             return at_minor[0]
+    if node.is_bare:
+        return alone[0] if len(alone) == 1 else None
     same = [card for card in alone if card.device_id == node.device_id and not (card.address and node.location)]
     return same[0] if len(same) == 1 else None
 

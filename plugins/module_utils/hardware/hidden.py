@@ -10,6 +10,7 @@ import os
 import re
 from typing import Any
 
+from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.kfd import is_incomplete
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
 
 KERNEL_LOGS = ("var/log/kern.log", "var/log/dmesg", "var/log/messages", "var/log/syslog")
@@ -43,7 +44,8 @@ def hidden_reason(sysroot: Sysroot, gpu: dict[str, Any], denied: bool) -> tuple[
     is_idle = not driver and gpu["vram_bytes"] is None and gpu["kfd_node"] is None
     if is_idle and sysroot.exists("sys/module"):
         return _no_driver(sysroot), ["rocm", "vulkan"]
-    if gpu["kfd_node"] is None and (sysroot.exists("sys/class/kfd") or sysroot.exists("sys/module")):
+    is_known = sysroot.exists("sys/class/kfd") or sysroot.exists("sys/module")
+    if gpu["kfd_node"] is None and is_known and not is_incomplete(sysroot):
         return _no_kfd_node(sysroot, gpu), ["rocm"]
     # In a container /sys is the host's, /dev is not.
     if gpu["render_node"] and sysroot.exists("dev/null") and not sysroot.exists(gpu["render_node"]):

@@ -35,6 +35,11 @@ class KfdNode:
     bank_bytes: int | None = None
 
     @property
+    def is_bare(self) -> bool:
+        """Of a copy of a tree that has the node but lost its properties: nothing says which card it is."""
+        return not self.hidden and self.gfx is None and self.device_id is None and self.location is None
+
+    @property
     def slot(self) -> str | None:
         """bus:device.function of the card, or None."""
         if self.location is None:
@@ -49,11 +54,20 @@ def parse_properties(text: str | None) -> dict[str, int]:
     }
 
 
+def _directories(sysroot: Sysroot) -> list[tuple[int, str]]:
+    top = next((path for path in TOPOLOGIES if sysroot.exists(path)), TOPOLOGIES[0])
+    return sorted((int(name), f"{top}/{name}") for name in sysroot.listdir(top) if re.fullmatch(r"[0-9]{1,6}", name))
+
+
+def is_incomplete(sysroot: Sysroot) -> bool:
+    """Whether the topology has nodes but no properties, which only a copy of a part of a tree does."""
+    paths = [path for _number, path in _directories(sysroot)]
+    return bool(paths) and not any(sysroot.exists(f"{path}/properties") for path in paths)
+
+
 def read_nodes(sysroot: Sysroot) -> list[KfdNode]:
     """The AMD GPUs of the topology, in its order. Processors and other vendors' nodes are left out."""
-    directory = next((path for path in TOPOLOGIES if sysroot.exists(path)), TOPOLOGIES[0])
-    numbers = sorted(int(name) for name in sysroot.listdir(directory) if re.fullmatch(r"[0-9]{1,6}", name))
-    nodes = [node for number in numbers for node in [_read_node(sysroot, f"{directory}/{number}", number)] if node]
+    nodes = [node for number, path in _directories(sysroot) for node in [_read_node(sysroot, path, number)] if node]
     _find_partitions(nodes)
     return nodes
 
@@ -61,9 +75,11 @@ def read_nodes(sysroot: Sysroot) -> list[KfdNode]:
 def _read_node(sysroot: Sysroot, path: str, number: int) -> KfdNode | None:
     text = sysroot.read(f"{path}/properties")
     if not text:
+        gpu_id = sysroot.read_int(f"{path}/gpu_id")
+        if not sysroot.exists(f"{path}/properties"):
+            return KfdNode(number, bank_bytes=_bank_bytes(sysroot, path)) if gpu_id else None
         # The kernel refuses to show a node whose render node the device cgroup denies (EPERM); a processor's never.
-        is_gpu = sysroot.exists(f"{path}/properties") and sysroot.read_int(f"{path}/gpu_id") != 0
-        return KfdNode(number, hidden=True) if is_gpu else None
+        return KfdNode(number, hidden=True) if gpu_id != 0 else None
     properties = parse_properties(text)
     if properties.get("simd_count") == 0 or properties.get("vendor_id", AMD) != AMD:
         return None
