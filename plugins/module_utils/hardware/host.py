@@ -115,6 +115,9 @@ def memory_module(sysroot: Sysroot) -> str | None:
             return name
     used = [name for name in present if sysroot.read_int(f"sys/module/{name}/refcnt")]
     candidates = used or present
+    if len(candidates) > 1 and sysroot.exists("sys/module/amdgpu/version"):
+        # Only the amdgpu of dkms has a version, and that one never uses the kernel's ttm.
+        candidates = [name for name in candidates if name != "ttm"]
     return candidates[0] if len(candidates) == 1 else None
 
 

@@ -85,6 +85,11 @@ MODULES: list[tuple[str, Tree, str | None]] = [
     ),
     ("by use", {"sys/module/ttm/refcnt": "0", "sys/module/amdttm/refcnt": "2"}, "amdttm"),
     ("built in", {"sys/module/ttm/parameters/pages_limit": "1"}, "ttm"),
+    (
+        "a copy without holders, of a machine with dkms",
+        {f"sys/module/{m}": t for m, t in (("ttm/refcnt", "1"), ("amdttm/refcnt", "2"), ("amdgpu/version", "6.14.14"))},
+        "amdttm",
+    ),
     ("undecided", {"sys/module/ttm/refcnt": "1", "sys/module/amdttm/refcnt": "2"}, None),
     ("none", {}, None),
 ]
