@@ -40,12 +40,13 @@ def hidden_reason(sysroot: Sysroot, gpu: dict[str, Any], denied: bool) -> tuple[
             "(or si_support) on the kernel command line.",
             ["rocm", "vulkan"],
         )
-    # Copies of trees lack much; only in a tree with /sys/module is what is missing a fact.
+    # Copies of trees lack much; only in a whole /sys is what is missing a fact.
+    is_whole = sysroot.exists("sys/module") and sysroot.exists("sys/bus/pci/devices")
     is_idle = not driver and gpu["vram_bytes"] is None and gpu["kfd_node"] is None
-    if is_idle and sysroot.exists("sys/module"):
+    if is_idle and is_whole:
         return _no_driver(sysroot), ["rocm", "vulkan"]
-    is_known = sysroot.exists("sys/class/kfd") or sysroot.exists("sys/module")
-    if gpu["kfd_node"] is None and is_known and not is_incomplete(sysroot):
+    shows_kfd = sysroot.exists("sys/class/kfd") or is_whole
+    if gpu["kfd_node"] is None and shows_kfd and not is_incomplete(sysroot):
         return _no_kfd_node(sysroot, gpu), ["rocm"]
     # In a container /sys is the host's, /dev is not.
     if gpu["render_node"] and sysroot.exists("dev/null") and not sysroot.exists(gpu["render_node"]):

@@ -47,6 +47,12 @@ def test_a_node_without_a_card_is_still_a_gpu(tmp_path: Path) -> None:
     assert [(g["vendor"], g["gfx"], g["kfd_node"]) for g in gpus(tmp_path, BARE)] == [("amd", None, 1)]
 
 
+def test_module_parameters_beside_a_card_do_not_make_a_whole_sysfs(tmp_path: Path) -> None:
+    part: Tree = {f"{CARD}/vendor": "0x1002\n", f"{CARD}/device": "0x1586\n"}
+    (gpu,) = gpus(tmp_path, {**part, "sys/module/ttm/parameters/pages_limit": "15630278\n"})
+    assert (gpu["gfx"], gpu["hidden_reason"], gpu["hidden_from"]) == ("gfx1151", None, [])
+
+
 def test_a_processors_node_is_no_gpu(tmp_path: Path) -> None:
     assert gpus(tmp_path, {f"{KFD}/0/gpu_id": "0\n"}) == []
 
