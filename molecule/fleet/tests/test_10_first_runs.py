@@ -21,10 +21,15 @@ UNFORESEEABLE = {
 }
 
 
+def static(task):
+    """The name without what is filled in, which the strategy free may take from another host's run of the task."""
+    return task.split(",")[0]
+
+
 @pytest.mark.parametrize("host", HOSTS)
 def test_check_mode_foretells_what_the_install_does(host, scenario_runs):
-    foretold = {SAME.get(task, task) for task in scenario_runs["check"].changed(host)}
-    done = set(scenario_runs["converge"].changed(host))
+    foretold = {static(SAME.get(task, task)) for task in scenario_runs["check"].changed(host)}
+    done = {static(task) for task in scenario_runs["converge"].changed(host)}
     assert done - UNFORESEEABLE == foretold
     assert done >= UNFORESEEABLE
 
@@ -33,7 +38,7 @@ def test_check_mode_foretells_what_the_install_does(host, scenario_runs):
 def test_check_mode_shows_the_files_as_they_become(host, scenario_runs):
     def files(run):
         results = scenario_runs[run].of(host, action="ansible.builtin.template", changed=True)
-        return {result["task"]: [part["after"] for part in result["diff"]] for result in results}
+        return {static(result["task"]): [part["after"] for part in result["diff"]] for result in results}
 
     assert len(files("check")) == 2
     assert files("check") == files("converge")
