@@ -74,7 +74,7 @@ def test_only_the_last_boot_of_a_log_file_counts():
 def test_a_long_log_keeps_its_head_and_its_tail():
     kept = probes.Kept()
     count = 60_000
-    assert sum(1 for _ in kept(f"line {number} {'x' * 90}\n" for number in range(count))) == count
+    assert sum(1 for _code in kept(f"line {number} {'x' * 90}\n" for number in range(count))) == count
     assert kept.text.startswith("line 0 ")
     assert f"\nline {count - 1} " in kept.text
     assert len(kept.text) < 4 << 20
