@@ -9,7 +9,7 @@ name: ollama_environment
 short_description: Check an environment against what a release of Ollama reads
 version_added: "0.1.0"
 author:
-  - The Lamplighter founders (@lamplighter)
+  - Lamplighter contributors (@lamplighter)
 description:
   - Returns the environment as texts that Ollama understands, with booleans as 1 and 0.
   - Variables without a value (null) are left out, lists are joined by commas.

@@ -9,7 +9,7 @@ name: systemd_environment
 short_description: Write environment variables as lines of a systemd unit
 version_added: "0.1.0"
 author:
-  - The Lamplighter founders (@lamplighter)
+  - Lamplighter contributors (@lamplighter)
 description:
   - Turns a dictionary into C(Environment=) lines from which systemd reads exactly these names and values.
   - Variables without a value (null) are left out, booleans become 1 and 0, lists are joined by commas.

@@ -9,7 +9,7 @@ name: without_secrets
 short_description: An environment as it may be shown
 version_added: "0.1.0"
 author:
-  - The Lamplighter founders (@lamplighter)
+  - Lamplighter contributors (@lamplighter)
 description:
   - Hides the values of variables whose name tells a secret (token, secret, password, API key, credential, private key)
     and the password within an address such as V(http://user:password@proxy:3128).

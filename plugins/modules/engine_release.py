@@ -10,7 +10,7 @@ module: engine_release
 short_description: Install one release of an inference engine side by side and switch to it
 version_added: "0.1.0"
 author:
-  - The Lamplighter founders (@lamplighter)
+  - Lamplighter contributors (@lamplighter)
 description:
   - Downloads the archives of a release, verifies every checksum, unpacks them into a directory of their own
     and then switches the link C(current) to it in one step.

@@ -10,7 +10,7 @@ module: kernel_params
 short_description: Set kernel parameters by name, whatever the machine boots with
 version_added: "0.1.0"
 author:
-  - The Lamplighter founders (@lamplighter)
+  - Lamplighter contributors (@lamplighter)
 description:
   - Sets parameters that the kernel reads at boot, by their name and never by a piece of text, and says whether they
     are in force.

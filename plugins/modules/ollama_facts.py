@@ -10,7 +10,7 @@ module: ollama_facts
 short_description: Tell which Ollama a host has, whoever installed it
 version_added: "0.1.0"
 author:
-  - The Lamplighter founders (@lamplighter)
+  - Lamplighter contributors (@lamplighter)
 description:
   - Reads what is installed, which unit starts it, with which environment, and where its models are.
   - Changes nothing, works without root, and does not fail because something is missing.

@@ -10,7 +10,7 @@ module: ollama_model
 short_description: Have a model in Ollama, or not
 version_added: "0.1.0"
 author:
-  - The Lamplighter founders (@lamplighter)
+  - Lamplighter contributors (@lamplighter)
 description:
   - Pulls a model from a registry, makes one from a GGUF file, copies one from another models directory, or removes one.
   - Reports a change only if the engine has something else afterwards.

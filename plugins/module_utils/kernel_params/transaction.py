@@ -39,7 +39,7 @@ class Plan:
     text: str = ""
     managed: dict = field(default_factory=dict)
     restored: dict = field(default_factory=dict)
-    todo: list = field(default_factory=list)
+    owed: list = field(default_factory=list)
     conflicts: list = field(default_factory=list)
     warnings: list = field(default_factory=list)
     line: list = field(default_factory=list)
@@ -96,13 +96,13 @@ def make_plan(host: Host, params: list, route: str, state: dict) -> Plan:
     }
     plan.restored = {key: entry["originals"] for key, entry in state["cmdline"].items() if key not in plan.cmdline}
     if plan.text != (host.text(modprobe.OURS) or "") or "initramfs" in state["pending"]:
-        plan.todo.append("initramfs")
+        plan.owed.append("initramfs")
     if (plan.managed or plan.restored or "loader" in state["pending"]) and (
         "loader" in state["pending"] or plan.cmdline != state["cmdline"] or not satisfied(plan, host, lines)
     ):
         if plan.loader is None:
             plan.loader = loaders.detect(host)  # says why it cannot
-        plan.todo.append("loader")
+        plan.owed.append("loader")
     plan.conflicts = conflicts(host, plan, asked, written)
     return plan
 
@@ -157,18 +157,18 @@ def conflicts(host: Host, plan: Plan, asked: dict, written: list) -> list:
 def carry_out(host: Host, plan: Plan, state: dict) -> None:
     """Everything that can fail beforehand is tried beforehand; what is owed is written down before the first change."""
     host.check_space(os.path.dirname(STATE), 1 << 20)
-    if "initramfs" in plan.todo:
+    if "initramfs" in plan.owed:
         host.check_space("/etc/modprobe.d", 1 << 20)
         initramfs.command(host)
         initramfs.check_space(host)
-    if "loader" in plan.todo:
+    if "loader" in plan.owed:
         for directory, needed in plan.loader.space():
             host.check_space(directory, needed)
 
-    state["pending"] = list(plan.todo)
+    state["pending"] = list(plan.owed)
     save(host, state)
     before = host.text(modprobe.OURS)
-    if "initramfs" in plan.todo:
+    if "initramfs" in plan.owed:
         host.write(modprobe.OURS, plan.text or None)
         try:
             initramfs.rebuild(host)
@@ -179,7 +179,7 @@ def carry_out(host: Host, plan: Plan, state: dict) -> None:
             plan.loader.rebuild()
         state["pending"].remove("initramfs")
         save(host, state)
-    if "loader" in plan.todo:
+    if "loader" in plan.owed:
         shared = plan.loader.shared_file
         text = host.text(shared) if shared else None
         exact = state["exact"]
@@ -220,7 +220,7 @@ def run(host: Host, params: list, route: str, purge: bool, check_mode: bool) -> 
         **{key: entry["value"] for key, entry in plan.cmdline.items()},
     }
     diff = difference(host, plan, old_options)
-    if plan.todo and not check_mode:
+    if plan.owed and not check_mode:
         carry_out(host, plan, state)
 
     seen = [evidence.observe(host.sysroot, param, "modprobe") for param in plan.options.values()]
@@ -239,7 +239,7 @@ def run(host: Host, params: list, route: str, purge: bool, check_mode: bool) -> 
     if not check_mode and state != load_state(host):
         save(host, state)
     return {
-        "changed": bool(plan.todo),
+        "changed": bool(plan.owed),
         "loader": plan.loader.name if plan.loader else None,
         "written": [
             path
