@@ -5,8 +5,9 @@
 
 usage: fleet_files.py FOLDER HOST=ADDRESS...
 
-Also known_hosts and an ssh_config for the controller (`ssh -F FOLDER/ssh_config HOST`). Says "changed" if it wrote
-anything. One program for all hosts, since the same as Ansible tasks takes ten times as long.
+Also known_hosts and an ssh_config for the controller (`ssh -F FOLDER/ssh_config HOST`). A host without a description
+shows the hardware of this machine. Says "changed" if it wrote anything. One program for all hosts, since the same as
+Ansible tasks takes ten times as long.
 """
 
 from __future__ import annotations
@@ -44,8 +45,9 @@ def main(folder: Path, addresses: dict[str, str]) -> None:
         known_hosts += f"{address} {key(folder / host / 'ssh_host_ed25519_key', host)}"
         ssh_config += f"Host {host}\n  HostName {address}\n"
         write(folder / host / "id_ed25519.pub", visitor)
-        description = yaml.safe_load((MACHINES / f"{host}.yml").read_text())
-        write(folder / host / "machine.json", json.dumps(description, indent=2) + "\n")
+        machine = MACHINES / f"{host}.yml"
+        if machine.exists():
+            write(folder / host / "machine.json", json.dumps(yaml.safe_load(machine.read_text()), indent=2) + "\n")
     write(folder / "known_hosts", known_hosts)
     ssh_config += f'Host *\n  User admin\n  IdentitiesOnly yes\n  IdentityFile "{folder}/id_ed25519"\n'
     write(folder / "ssh_config", f'{ssh_config}  UserKnownHostsFile "{folder}/known_hosts"\n')
