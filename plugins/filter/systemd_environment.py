@@ -13,12 +13,17 @@ author:
 description:
   - Turns a dictionary into C(Environment=) lines from which systemd reads exactly these names and values.
   - Variables without a value (null) are left out, booleans become 1 and 0, lists are joined by commas.
+  - With O(file) they become lines of a file for C(EnvironmentFile=), which can be closed to other readers.
   - A quote, a newline or a control character in a value is an error, and so is a name that no variable can have.
 options:
   _input:
     description: Names and values of the variables.
     type: dict
     required: true
+  file:
+    description: Whether the lines are for an environment file instead of for a unit.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -37,13 +42,15 @@ _value:
 from ansible.errors import AnsibleFilterError
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.environment import (
     VariableError,
+    environment_file_line,
+    environment_line,
     environment_lines,
 )
 
 
-def systemd_environment(environment: dict[str, object]) -> list[str]:
+def systemd_environment(environment: dict[str, object], file: bool = False) -> list[str]:
     try:
-        return environment_lines(environment)
+        return environment_lines(environment, environment_file_line if file else environment_line)
     except VariableError as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -123,12 +123,22 @@ def test_the_version_before_needs_no_download(way_back, fleet):
         assert NEW in version_in_use(fleet, host)
 
 
-def test_no_secret_is_shown(way_back, fleet):
+def in_use(fleet, host):
+    return fleet.do(host, "tr '\\0' '\\n' < /proc/$(systemctl show --value --property=MainPID ollama)/environ")
+
+
+def open_to_all(fleet, host):
+    return fleet.do(host, "systemctl show ollama; find /etc/systemd /etc/ansible -type f -perm /004 -exec cat {} +")
+
+
+def test_a_secret_reaches_the_engine_and_nobody_else(way_back, fleet):
     for host in SECRETS:
-        assert SECRET in fleet.do(host, "systemctl show --property=Environment ollama"), host
+        assert SECRET in in_use(fleet, host), host
+        assert SECRET not in open_to_all(fleet, host), host
     assert SECRET not in way_back.output
     without = fleet.play(SECRETS.keys(), "--diff", "-vv")
     assert without.code == 0, without.output
     assert SECRET not in without.output
     for host in SECRETS:
-        assert SECRET not in fleet.do(host, "systemctl show --property=Environment ollama"), host
+        assert SECRET not in in_use(fleet, host), host
+        assert "secrets.env" not in fleet.do(host, "ls /etc/systemd/system/ollama.service.d"), host

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import Callable
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # What must not be shown: values of variables with such a name, and passwords within an address.
@@ -31,8 +32,8 @@ def environment_value(name: str, value: object) -> str:
     raise VariableError(f"the environment variable {name} is {value!r}: give a text, a number, a boolean or a list")
 
 
-def environment_line(name: str, value: object) -> str:
-    """One line Environment= for a unit file, from which systemd reads exactly this name and value."""
+def checked_value(name: str, value: object) -> str:
+    """The text of one value, refused where it could get out of the quotes of a unit or an environment file."""
     if not NAME.fullmatch(name):
         raise VariableError(f"{name!r} is not the name of an environment variable: use letters, digits and underscores")
     text = environment_value(name, value)
@@ -42,13 +43,25 @@ def environment_line(name: str, value: object) -> str:
             f"the environment variable {name} holds the character {bad!r}: "
             "quotes, newlines and control characters are refused, remove it"
         )
-    escaped = text.replace("\\", "\\\\").replace("%", "%%")
+    return text
+
+
+def environment_line(name: str, value: object) -> str:
+    """One line Environment= for a unit file, from which systemd reads exactly this name and value."""
+    escaped = checked_value(name, value).replace("\\", "\\\\").replace("%", "%%")
     return f'Environment="{name}={escaped}"'
 
 
-def environment_lines(environment: Mapping[str, object]) -> list[str]:
+def environment_file_line(name: str, value: object) -> str:
+    """One line of a file for EnvironmentFile=, where nothing but the quote ends a value in single quotes."""
+    return f"{name}='{checked_value(name, value)}'"
+
+
+def environment_lines(
+    environment: Mapping[str, object], line: Callable[[str, object], str] = environment_line
+) -> list[str]:
     """Lines for every variable that has a value, sorted by name so that the file is always the same."""
-    return [environment_line(name, environment[name]) for name in sorted(environment) if environment[name] is not None]
+    return [line(name, environment[name]) for name in sorted(environment) if environment[name] is not None]
 
 
 def without_secrets(environment: Mapping[str, object]) -> dict[str, object]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.environment import (
     VariableError,
+    environment_file_line,
     environment_line,
     environment_lines,
     parse_environment,
@@ -33,6 +34,14 @@ LINES: list[tuple[object, str]] = [
 @pytest.mark.parametrize(("value", "line"), LINES)
 def test_environment_line(value: object, line: str) -> None:
     assert environment_line("A", value) == line
+
+
+def test_a_file_takes_every_character_as_it_is() -> None:
+    """systemd.exec(5): within single quotes only the quote has a meaning, and it is refused."""
+    lines = environment_lines({"A": "100%n $HOME ${X} `x`;# back\\slash", "B": True}, environment_file_line)
+    assert lines == ["A='100%n $HOME ${X} `x`;# back\\slash'", "B='1'"]
+    with pytest.raises(VariableError, match="environment variable A"):
+        environment_lines({"A": "it's"}, environment_file_line)
 
 
 @pytest.mark.parametrize("value", ['a"b', "a'b", "a\nb", "a\rb", "a\x00b", "a\x85b", "a\x7fb", "\ud800", {"a": 1}])

@@ -111,6 +111,16 @@ def test_a_process_older_than_its_files_is_stale(tmp_path: Path, age: int, reloa
     assert found["environment"] == {"PATH": "/root/bin:/usr/bin"}
 
 
+def test_a_process_older_than_its_environment_file_is_stale(tmp_path: Path) -> None:
+    unit, secrets = tmp_path / "ollama.service", tmp_path / "secrets.env"
+    unit.write_text(f"[Service]\nEnvironmentFile=-{secrets}\n")
+    secrets.touch()
+    os.utime(unit, (1, 1))
+    os.utime(secrets, (time.time() + 60, time.time() + 60))
+    said = f"FragmentPath={unit}\nMainPID=7\nExecMainStartTimestampMonotonic={int(time.monotonic() * 1e6)}\n"
+    assert installation.gather_unit(lambda _command: said, str(tmp_path))[1]["stale"]
+
+
 def test_gather_on_a_host_without_anything(tmp_path: Path) -> None:
     found = installation.gather(lambda _command: "", str(tmp_path), "nobody-here", None, 1, str(tmp_path / "fact"))
     assert found["unit"]["owner"] == "none"
