@@ -17,7 +17,8 @@ description:
   - The architecture of an AMD GPU comes from the KFD topology, else from the IP version of its graphics core through
     the kernel's own map, else from its PCI id. Names decide nothing.
   - Nothing is changed, and nothing that is missing or may not be read is an error. What is not known is null.
-  - C(nvidia-smi) is the only program that may be run, on hosts with an NVIDIA GPU whose I(sysroot) is C(/).
+  - C(nvidia-smi) is the only program that may be run, on hosts with an NVIDIA GPU whose I(sysroot) is C(/), unless
+    I(interop) allows to ask Windows.
 author:
   - Lamplighter contributors (@lamplighter)
 options:
@@ -32,6 +33,13 @@ options:
       - C(arches) is a dictionary by architecture, C(pci_ids) one by PCI device id.
     type: dict
     default: {}
+  interop:
+    description:
+      - In WSL2 also ask C(wslinfo) for the networking mode and Windows' PowerShell for the GPUs of the Windows host.
+      - Both are only read, and given up after some seconds.
+    type: bool
+    default: false
+    version_added: 0.1.0
 attributes:
   check_mode:
     support: full
@@ -321,6 +329,83 @@ ansible_facts:
               returned: always
               type: list
               elements: str
+        wsl:
+          description: The Windows Subsystem for Linux; null where it is another platform.
+          returned: always
+          type: dict
+          contains:
+            version:
+              description: V(1) or V(2).
+              returned: always
+              type: int
+            networking_mode:
+              description:
+                - As C(wslinfo --networking-mode) says it, such as V(nat), V(mirrored), V(consomme) or V(none).
+                - Without I(interop) what the network interfaces tell, else null.
+              returned: always
+              type: str
+            interop:
+              description: Whether Windows programs can be started.
+              returned: always
+              type: bool
+            automount_root:
+              description: Where the drives of Windows are mounted.
+              returned: always
+              type: str
+            powershell:
+              description: Path of Windows PowerShell, null where it is not there.
+              returned: always
+              type: str
+            gateway:
+              description: The gateway of the default route, which is Windows in the mode V(nat).
+              returned: always
+              type: str
+            systemd:
+              description: Whether systemd runs.
+              returned: always
+              type: bool
+            dxg:
+              description: Whether C(/dev/dxg) is there, through which Windows lends its GPU.
+              returned: always
+              type: bool
+            rocdxg:
+              description: Whether librocdxg is installed, which brings ROCm to C(/dev/dxg).
+              returned: always
+              type: bool
+            windows_gpus:
+              description: The GPUs of the Windows host; null where they were not asked for or Windows did not tell.
+              returned: always
+              type: list
+              elements: dict
+              contains:
+                product:
+                  description: Name for people.
+                  returned: always
+                  type: str
+                vendor:
+                  description: V(amd), V(nvidia), V(intel) or V(other).
+                  returned: always
+                  type: str
+                pci_id:
+                  description: Vendor and device id, such as V(1002:731f).
+                  returned: always
+                  type: str
+                pci_revision:
+                  description: Two hexadecimal digits, such as V(c1).
+                  returned: always
+                  type: str
+                gfx:
+                  description: Architecture of the silicon by its PCI id.
+                  returned: always
+                  type: str
+                integrated:
+                  description: Whether it shares the memory of the processor.
+                  returned: always
+                  type: bool
+                driver_version:
+                  description: Version of Windows' driver.
+                  returned: always
+                  type: str
         warnings:
           description: What could not be read, and what is odd.
           returned: always
@@ -338,13 +423,15 @@ def main() -> None:
         argument_spec={
             "sysroot": {"type": "path", "default": "/"},
             "catalogue": {"type": "dict", "default": {}},
+            "interop": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     errors = check_additions(module.params["catalogue"])
     if errors:
         module.fail_json(msg=" ".join(errors))
-    module.exit_json(ansible_facts={"gpu_facts": gpu_facts(module.params["sysroot"], module.params["catalogue"])})
+    facts = gpu_facts(module.params["sysroot"], module.params["catalogue"], module.params["interop"])
+    module.exit_json(ansible_facts={"gpu_facts": facts})
 
 
 if __name__ == "__main__":

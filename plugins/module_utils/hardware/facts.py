@@ -9,10 +9,13 @@ from typing import Any
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware import host, nvidia
 from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.gpus import read_gpus
+from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.wsl import AskGpus, wsl_facts
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
 
 
-def gpu_facts(root: str = "/", extra: dict[str, Any] | None = None) -> dict[str, Any]:
+def gpu_facts(
+    root: str = "/", extra: dict[str, Any] | None = None, interop: bool = False, ask_windows: AskGpus | None = None
+) -> dict[str, Any]:
     """Never raises for what is missing or unreadable: unknown is None, and `warnings` says what could not be read."""
     sysroot = Sysroot(root)
     memory_bytes = host.memory_bytes(sysroot)
@@ -20,8 +23,9 @@ def gpu_facts(root: str = "/", extra: dict[str, Any] | None = None) -> dict[str,
     answer = nvidia.ask_nvidia_smi(sysroot)
     gpus = read_gpus(sysroot, extra or {}, memory_bytes, nvidia.wsl_cards(sysroot, answer))
     nvidia.complete(sysroot, gpus, answer)
+    platform = host.platform(sysroot)
     facts = {
-        "platform": host.platform(sysroot),
+        "platform": platform,
         "distribution": host.distribution(sysroot),
         "memory_bytes": memory_bytes,
         "cpu": host.cpu(sysroot),
@@ -33,6 +37,7 @@ def gpu_facts(root: str = "/", extra: dict[str, Any] | None = None) -> dict[str,
         "nvidia": {"driver_version": nvidia.driver_version(sysroot)},
         "vulkan_icds": host.vulkan_icds(sysroot),
         "gpus": gpus,
+        "wsl": wsl_facts(sysroot, interop, extra, ask_windows) if platform == "wsl2" else None,
     }
     unknown = [gpu for gpu in gpus if gpu["vendor"] == "amd" and not gpu["gfx"] and not gpu["hidden_reason"]]
     sysroot.warnings += [

@@ -31,7 +31,8 @@ def platform(sysroot: Sysroot) -> str:
     if container != "wsl" and (container or _has_container_marks(sysroot)):
         return "container"
     release = (kernel_release(sysroot) or "").lower()
-    if "microsoft" in release or sysroot.exists("proc/sys/fs/binfmt_misc/WSLInterop") or container == "wsl":
+    marked = any(sysroot.exists(f"proc/sys/fs/binfmt_misc/{name}") for name in ("WSLInterop", "WSLInterop-late"))
+    if "microsoft" in release or marked or container == "wsl":
         if "wsl2" not in release and re.match(r"4\.4\.", release):
             sysroot.warnings.append("This is WSL 1, which has no GPU: convert it with wsl --set-version <distro> 2.")
         return "wsl2"

@@ -27,6 +27,8 @@ def run(capsys: pytest.CaptureFixture[str], **args: Any) -> dict[str, Any]:
 def documented(fields: dict[str, Any], found: Any) -> None:
     """Every key that is returned is documented, and the other way round."""
     for entry in found if isinstance(found, list) else [found]:
+        if entry is None:
+            continue
         assert set(entry) == set(fields)
         for key, field in fields.items():
             if "contains" in field:
@@ -37,6 +39,13 @@ def test_what_is_returned_is_what_is_documented(tmp_path: Path, capsys: pytest.C
     result = run(capsys, sysroot=write(tmp_path, {**DESKTOP, "dev/kfd": ""}))
     documented(yaml.safe_load(gpu_facts.RETURN)["ansible_facts"]["contains"], result["ansible_facts"])
     assert not result.get("changed")
+
+
+def test_what_is_returned_of_wsl_is_documented(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write(tmp_path, {"proc/sys/kernel/osrelease": "6.6.87.2-microsoft-standard-WSL2\n"})
+    result = run(capsys, sysroot=root, interop=True)
+    documented(yaml.safe_load(gpu_facts.RETURN)["ansible_facts"]["contains"], result["ansible_facts"])
+    assert result["ansible_facts"]["gpu_facts"]["wsl"]["version"] == 2
 
 
 def test_check_mode_is_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
