@@ -36,6 +36,7 @@ Logs are read in one pass: 100 MB of requests take about 3.5 s and 15 MB of memo
 
 Severity: `critical` stops work, `error` costs the GPU or a model, `warning` costs speed, `info` is only good to know.
 """
+NAMES = {"llama_server": "llama-server", "vulkan": "Vulkan", "rocm": "ROCm", "cuda": "CUDA"}
 TITLES = {"engine": "## Faults in the engine's log", "kernel": "## Faults in the kernel's log"}
 
 
@@ -59,7 +60,10 @@ def _entry(entry: dict[str, Any]) -> str:
         lines.append("- Seen from several lines together.")
     if entry.get("harmless_on_gpu"):
         lines.append("- Of no matter where another GPU does the work.")
-    lines += [f"- **Do:** {_words(entry['remedy'])}", f"- Source: {_words(entry['source'])}", ""]
+    lines.append(f"- **Do:** {_words(entry['remedy'])}")
+    for where, remedy in entry.get("remedy_for", {}).items():
+        lines.append(f"- **With {NAMES.get(where, where)}:** {_words(remedy)}")
+    lines += [f"- Source: {_words(entry['source'])}", ""]
     return "\n".join(lines)
 
 

@@ -15,7 +15,7 @@ from ansible.plugins.action import ActionBase
 
 PATH = os.path.join(os.path.dirname(os.path.realpath(__file__)), "signatures.yml")
 # What only the documentation and the tests need is not sent to the hosts.
-_SENT = ("code", "log", "severity", "match", "meaning", "remedy", "harmless_on_gpu", "noise_on")
+_SENT = ("code", "log", "severity", "match", "meaning", "remedy", "remedy_for", "harmless_on_gpu", "noise_on")
 
 
 @functools.cache

@@ -56,6 +56,8 @@ _NEEDLES = (
 # Of these, those that may begin a new start.
 _OPENERS = frozenset({"server config", "total blobs", "Listening on", *runner.BUILD_NEEDLES})
 _WAITING = 1 << 22  # characters
+# What only a server prints, and no look at its version or devices.
+_LLAMA_OPENERS = frozenset({"build", "server", "devices", "system", "argument"})
 
 _LISTENING = re.compile(r"^Listening on \S+ \(version ([^\s)]+)\)")
 _AMDGPU_MEMORY = re.compile(r"^\[(\d{1,3})\] amdgpu totalMemory (\d{1,9})M")
@@ -138,13 +140,26 @@ class _Reader:
         failure["count"] += 1
 
     def _output(self, text: str) -> None:
-        build = runner.build(text)
-        if build:
-            self.is_llama = True
-            if not self.is_ollama:
-                self._new_start()
-                self.start.version = build
-        runner.read(self.start, text)
+        opener = runner.opener(text)
+        if opener and not self.is_ollama:
+            self._open_llama(opener, text)
+        runner.read(self.start, text, not self.is_ollama)
+
+    def _open_llama(self, opener: str, text: str) -> None:
+        """A line that llama-server prints once in its life: the second one comes from the next start."""
+        self.is_llama = self.is_llama or opener in _LLAMA_OPENERS
+        opened = self.start.opened_by
+        if runner.is_child(text) and self.starts:
+            if opener == "build":
+                self.start.new_load("")
+        elif opener in opened or (self.start.load.finished and opener in ("server", "build")):
+            # `--version`, which people paste in front, is not yet a start.
+            counted = bool(opened & _LLAMA_OPENERS)
+            self.start = Start()
+            self.starts += counted
+        self.start.opened_by.add(opener)
+        self.starts = self.starts or int(opener in _LLAMA_OPENERS)
+        self.start.version = runner.build(text) or self.start.version
 
     def _new_start(self) -> None:
         self.start = Start()
@@ -208,14 +223,15 @@ class _Reader:
         library, start = backend_name(attributes["library"]), self.start
         if library == "cpu":  # said only where no GPU is left
             start.cpu_only = True
-            start.devices = []
+            start.devices = {}
             return
         if not start.computes:
-            start.devices = []
+            start.devices = {}
         start.computes[library] = True
         name = attributes.get("description") or attributes.get("name") or ""
         compute = attributes.get("compute", "")
         start.add_device(
+            f"{library} {attributes.get('id', '')} {attributes.get('pci_id', '')}",
             library,
             name or None,
             parse_size(attributes["total"]),
@@ -239,13 +255,15 @@ class _Reader:
             index = int(memory.group(1))
             gfx = start.gfx[index] if index < len(start.gfx) else None
             start.found.add("rocm")
-            start.add_device("rocm", f"amdgpu {index}", int(memory.group(2)) << 20, gfx=gfx)
+            start.add_device(f"rocm{index}", "rocm", None, int(memory.group(2)) << 20, gfx=gfx)
 
     # --- judging ---
 
     def result(self) -> dict[str, Any]:
         """The engine_log."""
         start = self.start
+        if start.cpu_listed and not start.found and not self.is_ollama:
+            start.cpu_only = True
         discovered = list(start.computes)
         if not discovered and not start.cpu_only:
             discovered = [name for name in BACKENDS if name in start.found]
@@ -258,14 +276,14 @@ class _Reader:
             "starts": self.starts,
             "backend": backend if known_backend else "unknown",
             "backend_source": source if known_backend else None,
-            "devices": start.devices,
+            "devices": start.kept_devices(),
             "offloaded": load.offloaded if load else None,
             "failures": self._failures(backend),
         }
 
     def _backend(self, discovered: list[str]) -> tuple[str | None, str | None, Load | None]:
         """The backend in use, whether a load or discovery tells so, and the load."""
-        for load in reversed(self.start.loads):
+        for load in reversed([load for load in self.start.loads if not load.draft]):
             backend = load.backend(discovered)
             if backend:
                 return backend, "load", load
@@ -282,6 +300,9 @@ class _Reader:
                 continue
             if backend in BACKENDS and known.get("harmless_on_gpu"):
                 failure["severity"] = "info"
+            remedies = known.get("remedy_for", {})
+            engine = "ollama" if self.is_ollama else "llama_server"
+            failure["remedy"] = remedies.get(backend) or remedies.get(engine) or failure["remedy"]
             failures.append(failure)
         return failures
 
@@ -295,13 +316,14 @@ class _Reader:
                 self._fail("zero_layers_offloaded", load.line)
             elif 0 < layers < of:
                 self._fail("partial_offload", load.line)
-        if gpus and backend == "cpu" and load:
+        # A llama-server that was told to leave the GPUs alone prepares none.
+        if gpus and backend == "cpu" and load and (self.is_ollama or start.used):
             self._fail("gpu_detected_but_model_on_cpu", load.line or "the model has memory on the CPU only")
             if set(load.loaded) == {"cpu"}:
                 self._fail("gpu_libraries_missing", load.loaded["cpu"])
         if start.runners and gpus and not re.search("cuda|rocm|vulkan", start.runners):
             self._fail("gpu_runner_missing", start.runners)
-        for device in start.devices:
+        for device in start.kept_devices():
             total, available = device["total_bytes"], device["available_bytes"]
             if total and available is not None and available * 4 < total:
                 text = f"{device['name']}: {available >> 20} MiB of {total >> 20} MiB are free"

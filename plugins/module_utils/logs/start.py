@@ -32,8 +32,9 @@ def backend_name(library: str) -> str:
 class Load:
     """What the log says of one model's load."""
 
-    def __init__(self, hint: str = "") -> None:
+    def __init__(self, hint: str = "", draft: bool = False) -> None:
         self.hint = hint
+        self.draft = draft  # a small model that only guesses for the other
         self.offloaded: list[int] | None = None
         self.line = ""
         self.libraries: list[str] = []
@@ -53,7 +54,9 @@ class Load:
     def backend(self, discovered: list[str]) -> str | None:
         """The backend that the model runs on, None where the lines do not tell."""
         gpus = [name for name in self.libraries if name != "cpu"]
-        if self.offloaded:
+        # llama-server counts layers as offloaded even where it was given no device to put them on.
+        on_cpu = self.finished and not gpus and "cpu" in self.libraries
+        if self.offloaded and not on_cpu:
             if self.offloaded[0] == 0:
                 return "cpu"
             candidates = gpus or [self.hint] * bool(self.hint) or sorted(set(discovered))
@@ -61,7 +64,7 @@ class Load:
         if gpus:
             return gpus[0]
         # The CPU's buffers are listed beside the GPU's: only a finished load without any of those is on the CPU.
-        if self.finished and ("cpu" in self.libraries or self.hint == "cpu"):
+        if on_cpu or (self.finished and self.hint == "cpu"):
             return "cpu"
         return None
 
@@ -73,7 +76,9 @@ class Start:
         self.version: str | None = None
         self.listening = False
         self.opened_by: set[str] = set()
-        self.devices: list[dict[str, Any]] = []
+        self.devices: dict[str, dict[str, Any]] = {}
+        self.used: set[str] = set()  # the devices that a model was loaded for, where the log names them
+        self.cpu_listed = False
         # libraries of the GPUs in `inference compute` lines, and of those that older lines or the runner name
         self.computes: dict[str, bool] = {}
         self.found: set[str] = set()
@@ -84,13 +89,14 @@ class Start:
         self.loads = [self.load]
         self.failures: dict[str, dict[str, Any]] = {}
 
-    def new_load(self, hint: str) -> None:
+    def new_load(self, hint: str, draft: bool = False) -> None:
         """A runner starts for a model."""
-        self.load = Load(hint)
+        self.load = Load(hint, draft)
         self.loads = [*self.loads[-7:], self.load]
 
     def add_device(
         self,
+        key: str,
         library: str,
         name: str | None,
         total: int | None = None,
@@ -99,19 +105,21 @@ class Start:
         integrated: bool | None = None,
     ) -> None:
         """A GPU; what an earlier line left open of it is filled in."""
-        for device in self.devices:
-            if device["library"] == library and device["name"] == name and total in (None, device["total_bytes"]):
-                device["available_bytes"] = device["available_bytes"] or available
-                device["gfx"] = device["gfx"] or gfx
-                return
-        if len(self.devices) < 64:
-            self.devices.append(
-                {
-                    "library": library,
-                    "gfx": gfx,
-                    "name": name,
-                    "total_bytes": total,
-                    "available_bytes": available,
-                    "integrated": integrated,
-                }
-            )
+        said = {
+            "library": library,
+            "gfx": gfx,
+            "name": name,
+            "total_bytes": total,
+            "available_bytes": available,
+            "integrated": integrated,
+        }
+        known = self.devices.get(key)
+        if known is not None:
+            known.update({field: value for field, value in said.items() if known[field] is None})
+        elif len(self.devices) < 64:
+            self.devices[key] = said
+
+    def kept_devices(self) -> list[dict[str, Any]]:
+        """The GPUs that models are loaded for, or all where the log does not tell which."""
+        kept = [device for key, device in self.devices.items() if key in self.used]
+        return kept or list(self.devices.values())

@@ -55,6 +55,8 @@ ENGINE_CODES = [
     "cuda_init_failed",
     "model_unsupported",
     "not_enough_memory",
+    "model_unreadable",
+    "argument_invalid",
 ]
 KERNEL_CODES = [
     "ring_timeout",
