@@ -62,6 +62,12 @@ options:
         description: The C(ollama_facts) of the host. What is odd about it becomes a warning.
         type: dict
         default: {}
+      wsl_use:
+        description:
+          - The engine that a WSL2 host uses. V(auto) is Windows' unless WSL2 itself has a GPU for it.
+        type: str
+        choices: [auto, windows, local]
+        default: auto
       unified_memory_bytes:
         description: How much system memory an integrated GPU may borrow. Computed from the RAM if left out.
         type: int
@@ -88,6 +94,8 @@ _value:
       C(gtt_bytes) and C(reason).
     - C(rocm) has C(install), C(bundled) and C(reason).
     - C(memory) has C(usable_bytes), C(largest_model_bytes), C(default_context_length) (null if unknown) and C(advice).
+    - C(wsl), null where it is no WSL2, has C(use) (V(windows) or V(local)), C(windows_backend) (the expected one)
+      with C(why), C(address) (C(way), C(why), C(remedy)), C(options) and C(steps).
     - C(warnings) have C(code), C(message) and C(remedy); C(refused) have C(option), C(reason) and C(devices).
     - C(steps) are what only a person can do, with C(code), C(what), C(why) and C(how).
   type: dict

@@ -43,6 +43,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.environment import without_secrets
+from ansible_collections.lamplighter.fleet.plugins.plugin_utils.wsl_text import wsl_blocks, wsl_headline
 
 WIDTH = 92
 LABEL = 11
@@ -98,6 +99,8 @@ def _machine(facts: Mapping[str, Any]) -> str:
 
 def _found(plan: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
     gpus = [_gpu(gpu, device["product"]) for gpu, device in zip(facts.get("gpus") or [], plan["devices"])]
+    of_windows = (facts.get("wsl") or {}).get("windows_gpus") or []
+    gpus += [f"{_gpu(gpu, gpu['product'] or gpu['pci_id'])}, of Windows" for gpu in of_windows]
     counted = [f"{gpus.count(name)} x {name}" if gpus.count(name) > 1 else name for name in dict.fromkeys(gpus)]
     return _blocks("Found", [*(counted or ["no GPU"]), *([_machine(facts)] if _machine(facts) else [])], 2)
 
@@ -107,6 +110,9 @@ def _headline(plan: Mapping[str, Any], host: str) -> str:
     used = list(dict.fromkeys(device["product"] for device in plan["devices"] if device["used"]))
     where = f" on {', '.join(used)}" if used else ""
     engine = f"{ENGINES[plan['engine']]} {plan['engine_version']}".strip()
+    on_windows = wsl_headline(plan, BACKENDS)
+    if on_windows:
+        return f"{host}: {on_windows}"
     return f"{host}: {engine} with {BACKENDS[first['backend']]}{where}"
 
 
@@ -170,16 +176,21 @@ def plan_text(plan: Mapping[str, Any], gpu_facts: Mapping[str, Any] | None = Non
     headline = _headline(plan, host)
     accepted = "" if plan["degraded_if"] or plan["status"] == "cpu" else " The processor would do, too."
     success = "a host that ends on the processor fails" if plan["degraded_if"] else ""
-    lines = [
-        *textwrap.wrap(headline, WIDTH, subsequent_indent="  "),
-        "-" * min(len(headline), WIDTH),
-        *_found(plan, gpu_facts or {}),
+    own = [
         *_rungs(plan),
         *(_block("Proof", f"each rung is proven before it is kept; {success}.") if success else []),
         *_block("Memory", f"{plan['memory']['advice']}.{accepted if len(plan['rungs']) > 1 else ''}"),
         *_kernel(plan),
         *_refused(plan),
         *_for_people(plan),
+    ]
+    if wsl_headline(plan, BACKENDS):
+        own = [line for label, texts in wsl_blocks(plan) for line in _blocks(label, texts, 3)]
+    lines = [
+        *textwrap.wrap(headline, WIDTH, subsequent_indent="  "),
+        "-" * min(len(headline), WIDTH),
+        *_found(plan, gpu_facts or {}),
+        *own,
     ]
     return "\n".join(lines)
 

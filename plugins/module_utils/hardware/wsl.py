@@ -65,7 +65,7 @@ def wsl_facts(
 
 
 def wsl_version(sysroot: Sysroot) -> int:
-    """By the kernel's release: 5.15.167.4-microsoft-standard-WSL2 (or one's own), and 4.4.0-19041-Microsoft of WSL 1."""
+    """By the release: 5.15.167.4-microsoft-standard-WSL2 or one's own, and 4.4.0-19041-Microsoft of WSL 1."""
     return 1 if re.match(r"[34]\.4\.\d+-\d+-microsoft$", kernel_release(sysroot) or "", re.IGNORECASE) else 2
 
 

@@ -17,6 +17,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.memory impo
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.notes import make_notes
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.policy import PlanError, Policy, read_policy
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.rungs import REMEMBERED, build_ladder
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.wsl import plan_wsl
 
 
 def _devices(candidates: list, machine: Machine, rungs: list, policy: Policy) -> list:
@@ -104,6 +105,7 @@ def make_plan(facts: Any, policy: Any = None) -> dict:
         "kernel": plan_kernel(used, machine, wanted),
         "rocm": _rocm(rungs, machine, engine, wanted),
         "memory": memory,
+        "wsl": plan_wsl(facts, rungs, policy or {}, wanted.catalogue),
         "warnings": notes.warnings,
         "refused": refused,
         "steps": notes.steps,

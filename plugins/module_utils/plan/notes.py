@@ -139,13 +139,6 @@ def _about_platform(notes: Notes, machine: Machine, rungs: list) -> None:
             "WSL2 does not lend this GPU to Linux programs as /dev/kfd or as a render node.",
             "Run Ollama on Windows, and use it from here.",
         )
-        notes.step(
-            "windows_host",
-            "Install Ollama on the Windows host, which has the GPU.",
-            "An engine inside WSL2 runs on the processor.",
-            "On Windows install Ollama; mirrored networking (.wslconfig) reaches it at 127.0.0.1:11434, NAT at "
-            "the default gateway after OLLAMA_HOST and a firewall rule for vEthernet (WSL).",
-        )
     if "kfd" in rungs[0]["requires"] and re.fullmatch(r"0?[0-7][0-5][0-7]", machine.kfd_mode or ""):
         notes.warn(
             "kfd_closed",

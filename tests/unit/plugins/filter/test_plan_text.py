@@ -38,7 +38,7 @@ SAID: list[tuple[str, list[str]]] = [
     ("halo", ["with ROCm", "Kernel", "ttm.pages_limit=28573696", "reboot", "Warning", "OLLAMA_CONTEXT_LENGTH"]),
     ("nvidia", ["with CUDA on GeForce RTX 3070", "8 GiB"]),
     ("xeon", ["with the processor", "no GPU", "64 GiB of RAM", "1. cpu"]),
-    ("wsl", ["WSL2", "For you", "Install Ollama on the Windows host"]),
+    ("wsl", ["Ollama on Windows", "WSL2", "Will use", "If needed", "winget install"]),
 ]
 
 

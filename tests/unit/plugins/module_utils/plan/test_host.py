@@ -341,7 +341,7 @@ STEPS: list[tuple[dict, list[str]]] = [
     (minipc(), ["carve_out"]),
     (halo(), []),
     (desktop(), []),
-    (wsl(), ["windows_host"]),
+    (wsl(), []),
     (nvidia("470.1"), ["nvidia_driver"]),
     (machine(amd(None, 2, driver="radeon")), ["amdgpu_for_gcn"]),
     (machine(amd("gfx1100", 24, hidden_reason="permission denied"), platform="container"), ["container_devices"]),
