@@ -124,6 +124,11 @@ ansible_facts:
           description: Other forms of Ollama on this host, of V(snap), V(flatpak), V(docker) and V(podman).
           type: list
           elements: str
+        llama_server_units:
+          description: Services that the role llama_server made here; they may hold the GPU.
+          type: list
+          elements: str
+          sample: [llama-server-chat.service]
         proven:
           description: The rung that an earlier run has proven, with C(engine), C(engine_version), C(backend) and C(id).
           type: dict

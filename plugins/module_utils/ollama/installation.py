@@ -24,10 +24,14 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.release i
     linked_version,
     read_manifest,
 )
+from ansible_collections.lamplighter.fleet.plugins.module_utils.unit_files import (
+    LLAMA_SERVER,
+    MARKER,
+    our_units,
+    read,
+)
 
 UNIT = "ollama.service"
-# Every file that the role writes carries this line.
-MARKER = "Managed by Lamplighter"
 PROPERTIES = (
     "LoadState",
     "FragmentPath",
@@ -50,14 +54,6 @@ VARIANTS = {
 }
 
 Run = Callable[[list[str]], str]
-
-
-def read(path: str) -> str | None:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as source:
-            return source.read()
-    except OSError:
-        return None
 
 
 def unit_properties(output: str) -> dict[str, str]:
@@ -258,5 +254,6 @@ def gather(run: Run, root: str, user: str, models: str | None, port: int, fact: 
         "models": gather_models(models or in_force),
         "listener": find_listener(port),
         "variants": sorted(name for name, path in VARIANTS.items() if os.path.exists(path)),
+        "llama_server_units": our_units(LLAMA_SERVER),
         "proven": proven(fact),
     }
