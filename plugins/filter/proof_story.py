@@ -58,12 +58,15 @@ def evidence_line(evidence: dict[str, Any]) -> str:
     if log.get("backend"):
         layers = " with {} of {} layers".format(*log["offloaded"]) if log.get("offloaded") else ""
         said.append(f"log {log['backend']}{layers}")
+    if log.get("software"):
+        said.append(f"on {log['software']}, software")
     if api.get("available"):
         said.append(f"API {_mib(api['size_vram'])} of {_mib(api['size'])} in GPU memory")
     if kernel.get("available"):
         grown = (kernel.get("vram_growth_bytes") or 0) + (kernel.get("gtt_growth_bytes") or 0)
-        busy = kernel.get("busy_percent")
-        said.append(f"kernel +{_mib(grown)}" + (f", {busy} % busy" if busy is not None else ""))
+        held, busy = kernel.get("held_bytes"), kernel.get("busy_percent")
+        memory = f"+{_mib(grown)}" if held is None else f"{_mib(held)} held"
+        said.append(f"kernel {memory}" + (f", {busy} % busy" if busy is not None else ""))
     if speed.get("generation"):
         said.append(f"{speed['generation']} tokens/s")
     return " | ".join(said)

@@ -19,7 +19,7 @@ options:
   engine:
     description: The engine whose API is asked.
     type: str
-    choices: [ollama]
+    choices: [ollama, llama_server]
     default: ollama
   url:
     description: Where the engine's API is.
@@ -29,10 +29,15 @@ options:
     description: The systemd unit of the engine. Its journal is the log that is read.
     type: str
     default: ollama.service
-  model:
-    description: The model to generate with. It has to be there already.
+  api_key:
+    description: The key that a C(llama_server) asks for.
     type: str
-    required: true
+  model:
+    description:
+      - The model to generate with. It has to be there already.
+      - Ollama needs it; a llama-server has one and names it itself.
+    type: str
+    default: ''
   expect:
     description: The backend that is to be proven.
     type: str
@@ -44,6 +49,12 @@ options:
     elements: str
     choices: [rocm, vulkan, cuda, cpu]
     default: []
+  accept_software_vulkan:
+    description:
+      - Whether a Vulkan device that is a program on the processor (Mesa's llvmpipe) counts as V(vulkan).
+      - The kernel has no counters for it, so that only the log and the API bear witness.
+    type: bool
+    default: false
   prompt_tokens:
     description: Length of the prompt, at least 512, as some faults show only on long prompts.
     type: int
@@ -192,6 +203,9 @@ proof:
               description: Layers on the GPU and layers in all, for this proof's own load, or null.
               type: list
               elements: int
+            software:
+              description: Name of the Vulkan device where it is a program on the processor, or null.
+              type: str
             line:
               description: The line that says so, or null.
               type: str
@@ -231,6 +245,9 @@ proof:
             size_vram:
               description: Bytes of it in GPU memory, or null.
               type: int
+            resident:
+              description: Whether the model is loaded for as long as the engine runs, so that no load could be watched.
+              type: bool
         kernel:
           description: The counters of the GPUs in use, from before the load to the end of the generation.
           type: dict
@@ -246,6 +263,9 @@ proof:
               type: int
             gtt_growth_bytes:
               description: Growth of GTT (system memory that the GPU has mapped) in use, or null.
+              type: int
+            held_bytes:
+              description: GPU memory of the process of an engine whose model is resident, or null.
               type: int
             busy_percent:
               description: The highest load seen, or null.
@@ -309,9 +329,11 @@ def main() -> None:
             "engine": {"type": "str", "choices": list(ENGINES), "default": "ollama"},
             "url": {"type": "str", "default": "http://127.0.0.1:11434"},
             "unit": {"type": "str", "default": "ollama.service"},
-            "model": {"type": "str", "required": True},
+            "api_key": {"type": "str", "no_log": True},
+            "model": {"type": "str", "default": ""},
             "expect": {"type": "str", "choices": backends, "required": True},
             "accept": {"type": "list", "elements": "str", "choices": backends, "default": []},
+            "accept_software_vulkan": {"type": "bool", "default": False},
             "prompt_tokens": {"type": "int", "default": 640, "no_log": False},
             "predict_tokens": {"type": "int", "default": 64, "no_log": False},
             "start_timeout": {"type": "int", "default": 240},
@@ -320,6 +342,7 @@ def main() -> None:
             "gpu_addresses": {"type": "list", "elements": "str", "default": []},
             "signatures": {"type": "list", "elements": "dict", "default": []},
         },
+        required_if=[("engine", "ollama", ["model"])],
         supports_check_mode=True,
     )
     settings = module.params
@@ -333,7 +356,7 @@ def main() -> None:
     host = Host(settings["unit"], Sysroot(settings["sysroot"]), settings["gpu_addresses"])
     proof = prove(
         host,
-        ENGINES[settings["engine"]](settings["url"]),
+        ENGINES[settings["engine"]](settings["url"], api_key=settings["api_key"]),
         settings,
         lambda lines: read_engine_log(lines, settings["signatures"]),
         lambda lines: read_kernel_log(lines, settings["signatures"]),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 from http.client import HTTPException
@@ -22,7 +23,7 @@ class EngineError(Exception):
     """The engine refused, crashed or did not answer; the text is what it said."""
 
 
-def fetch_json(method: str, url: str, payload: Any, timeout: float) -> Any:
+def fetch_json(method: str, url: str, payload: Any, timeout: float, headers: dict[str, str] | None = None) -> Any:
     data = None if payload is None else json.dumps(payload)
     try:
         with open_url(
@@ -30,7 +31,7 @@ def fetch_json(method: str, url: str, payload: Any, timeout: float) -> Any:
             data=data,
             method=method,
             timeout=timeout,
-            headers={"Content-Type": "application/json"},
+            headers={"Content-Type": "application/json", **(headers or {})},
             # A proxy of the environment would swallow requests to this very host.
             use_proxy=not _is_loopback(url),
         ) as answer:
@@ -59,10 +60,18 @@ def _error_text(error: HTTPError) -> str:
         return f"HTTP {error.code}: {body[:300].strip()}"
 
 
+def _with_key(api_key: str | None) -> Fetch:
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    return lambda method, url, payload, timeout: fetch_json(method, url, payload, timeout, headers)
+
+
 class Ollama:
-    def __init__(self, url: str, fetch: Fetch = fetch_json) -> None:
+    # Whether a model is loaded for as long as the engine runs.
+    resident = False
+
+    def __init__(self, url: str, fetch: Fetch | None = None, api_key: str | None = None) -> None:
         self.url = url.rstrip("/")
-        self.fetch = fetch
+        self.fetch = fetch or _with_key(api_key)
 
     def version(self, timeout: float = 5) -> str:
         """Answered only once the discovery of GPUs is over."""
@@ -112,5 +121,75 @@ def _mapping(answer: Any) -> dict[str, Any]:
     return answer
 
 
-# A second engine needs the same five methods.
-ENGINES = {"ollama": Ollama}
+class LlamaServer:
+    """One model, loaded when the server starts; nothing in its API tells where it is."""
+
+    resident = True
+
+    def __init__(self, url: str, fetch: Fetch | None = None, api_key: str | None = None) -> None:
+        self.url = url.rstrip("/")
+        self.fetch = fetch or _with_key(api_key)
+
+    def _get(self, path: str, timeout: float = 10) -> Any:
+        return self.fetch("GET", f"{self.url}{path}", None, timeout)
+
+    def version(self, timeout: float = 5) -> str:
+        """The build. Until the model is loaded /health is an error."""
+        _mapping(self._get("/health", timeout))
+        # Before 2025 only the log told it.
+        return str(_mapping(self._get("/props")).get("build_info") or "unknown").partition("-")[0]
+
+    def model(self) -> str:
+        """What the server calls its model."""
+        entries = _mapping(self._get("/v1/models")).get("data") or [{}]
+        return str(_mapping(entries[0]).get("id") or "")
+
+    def slot_context(self) -> int | None:
+        """How many tokens a request may have with its answer. Either of the two may be switched off."""
+        with contextlib.suppress(EngineError):
+            slots = self._get("/slots")
+            if isinstance(slots, list) and slots:
+                return _mapping(slots[0]).get("n_ctx")
+        with contextlib.suppress(EngineError):
+            return (_mapping(self._get("/props")).get("default_generation_settings") or {}).get("n_ctx")
+        return None
+
+    def placement(self, _model: str) -> None:
+        return None
+
+    def unload(self, _model: str, _timeout: float) -> None:
+        """Only the end of the server does that."""
+
+    def keep(self, _model: str, _timeout: float) -> None:
+        """It stays loaded."""
+
+    def generate(self, _model: str, prompt: str, predict: int, _context: int, timeout: float) -> dict[str, Any]:
+        said = _mapping(self.fetch("POST", f"{self.url}/tokenize", {"content": prompt}, timeout))
+        tokens, room = said.get("tokens") or [], self.slot_context()
+        payload = {
+            "prompt": tokens[: max(room - predict - 1, 1)] if room else tokens,
+            "n_predict": predict,
+            "stream": False,
+            "cache_prompt": False,
+            "ignore_eos": True,
+            "temperature": 0,
+            "seed": 1,
+        }
+        answer = _mapping(self.fetch("POST", f"{self.url}/completion", payload, timeout))
+        if answer.get("error"):
+            raise EngineError(str(answer["error"]))
+        timings = _mapping(answer.get("timings") or {})
+        return {
+            "prompt_tokens": timings.get("prompt_n"),
+            "prompt_ns": _nanoseconds(timings.get("prompt_ms")),
+            "generated_tokens": timings.get("predicted_n", 0),
+            "generated_ns": _nanoseconds(timings.get("predicted_ms")),
+            "load_seconds": None,
+        }
+
+
+def _nanoseconds(milliseconds: Any) -> int | None:
+    return int(milliseconds * 1_000_000) if isinstance(milliseconds, (int, float)) else None
+
+
+ENGINES: dict[str, Any] = {"ollama": Ollama, "llama_server": LlamaServer}

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterable
 from typing import Any, Callable
@@ -15,6 +16,8 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.counter
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
 
 MIB = 1024 * 1024
+# https://docs.kernel.org/gpu/drm-usage-stats.html; sizes are in KiB.
+_FDINFO = re.compile(r"^(drm-(?:client-id|pdev|memory-vram|memory-gtt)):\s*(\S{1,40})", re.MULTILINE)
 # (command line) -> (return code, stdout)
 Run = Callable[["list[str]"], "tuple[int, str]"]
 
@@ -42,6 +45,27 @@ class Host:
             ["systemctl", "show", self.unit, "--property=ActiveState,SubState,Result,NRestarts,InvocationID"]
         )
         return dict(line.split("=", 1) for line in text.splitlines() if "=" in line) if code == 0 else {}
+
+    def held_bytes(self) -> int | None:
+        """GPU memory that the engine's own process has, by the kernel's books. None: they do not say."""
+        pid = self._main_pid()
+        if not pid:
+            return None
+        clients: dict[tuple[str, str], int] = {}
+        for name in self.sysroot.listdir(f"proc/{pid}/fdinfo"):
+            fields = dict(_FDINFO.findall(self.sysroot.read(f"proc/{pid}/fdinfo/{name}") or ""))
+            if "drm-client-id" in fields:
+                sizes = [fields[key] for key in ("drm-memory-vram", "drm-memory-gtt") if key in fields]
+                client = (fields.get("drm-pdev", ""), fields["drm-client-id"])
+                clients[client] = sum(int(size) for size in sizes) * 1024
+        folder = f"sys/class/kfd/kfd/proc/{pid}"
+        kfd = [self.sysroot.read(f"{folder}/{name}") for name in self.sysroot.listdir(folder) if "vram_" in name]
+        known = [sum(clients.values())] * bool(clients) + [sum(int(size) for size in kfd if size)] * bool(kfd)
+        return max(known) if known else _nvidia_held(pid, self.run)
+
+    def _main_pid(self) -> str:
+        code, text = self.run(["systemctl", "show", self.unit, "--property=MainPID", "--value"])
+        return text.strip().strip("0") and text.strip() if code == 0 else ""
 
     def counters(self) -> list[dict[str, Any]]:
         """One reading for each GPU in use."""
@@ -94,6 +118,13 @@ def nvidia_counters(address: str, run: Run) -> dict[str, Any] | None:
         return None
     used, busy = (int(field) if field.isdigit() else None for field in fields)
     return {"vram_used": None if used is None else used * MIB, "gtt_used": None, "busy_percent": busy}
+
+
+def _nvidia_held(pid: str, run: Run) -> int | None:
+    code, text = run(["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"])
+    rows = [[field.strip() for field in line.split(",")] for line in text.splitlines()] if code == 0 else []
+    sizes = [int(row[1]) for row in rows if len(row) == 2 and row[0] == pid and row[1].isdigit()]
+    return sum(sizes) * MIB if sizes else None
 
 
 def first_line_with(words: Iterable[str], lines: Iterable[str]) -> str | None:

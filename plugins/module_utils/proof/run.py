@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import threading
 from typing import Any, Callable
 
@@ -24,6 +25,13 @@ INACTIVE_SECONDS = 5
 # systemd restarts a crashing engine for ever; this many restarts while we wait mean that it will never answer.
 HOPELESS_RESTARTS = 3
 SAMPLE_SECONDS = 0.05
+# What systemd says of every unit that ends, and why it ended not.
+_HOLLOW = re.compile(
+    r"(?:: (?:Failed with result|Failed to read|Main process exited|Scheduled restart|Start request repeated|Consumed)"
+    r"|(?:^|: )(?:Failed to start|Started|Starting|Stopped|Stopping) )"
+)
+# Vulkan devices that are programs on the processor.
+SOFTWARE = re.compile(r"(?i)\b(llvmpipe|lavapipe|swiftshader)\b")
 # The severities of what a person has to know, the worst first.
 SEVERE = ("critical", "error", "warning")
 
@@ -64,26 +72,29 @@ def prove(
     run.execute()
     whole = host.engine_lines(new_only=False)
     new = host.engine_lines(new_only=True) or []
-    log = log_evidence(read_engine_log(whole or []), read_engine_log(new), whole, new)
+    log = log_evidence(read_engine_log(whole or []), read_engine_log(new), whole, new, engine.resident)
     kernel_lines = host.kernel_lines()
     seen = read_kernel_log(kernel_lines or [])["faults"]
     faults = [fault for fault in seen if fault["severity"] in ("error", "critical")]
     evidence = {
         "log": log,
         "api": run.api,
-        "kernel": kernel_evidence(run.idle, run.samples, run.api.get("size_vram")),
+        "kernel": kernel_evidence(run.idle, run.samples, run.api.get("size_vram"), engine.resident, run.held),
         "speed": speed_evidence(run.timings),
         "kernel_log": {"available": kernel_lines is not None},
         "error": run.error,
     }
-    judged = judge(settings["expect"], settings["accept"], evidence, faults)
+    judged = judge(settings["expect"], settings["accept"], evidence, faults, settings["accept_software_vulkan"])
     # What a proven engine complained about is not what anybody has to act on, nor is what is only information.
     failures = [] if judged["verdict"] == "proven" else log["failures"]
     failures = [failure for severity in SEVERE for failure in failures if failure["severity"] == severity]
     reasons = judged["reasons"] + [f"{failure['code']}: {failure['line']}" for failure in failures]
-    # systemd's own lines only repeat that it ended, unless there are no others.
     lines = [line.strip() for line in whole or [] if line.strip()]
-    last = ([line for line in lines if host.unit not in line] or lines)[-1:]
+    last = (
+        [line for line in lines if host.unit not in line]
+        or [line for line in lines if not _HOLLOW.search(line)]
+        or lines
+    )[-1:]
     if run.error and (run.version is None or not failures):
         reasons += [f"the log ends with: {line}" for line in last]
     # Advice from the logs knows more than the verdict's own.
@@ -95,7 +106,7 @@ def prove(
         "evidence": evidence,
         "faults": seen,
         "engine_version": run.version,
-        "model": settings["model"],
+        "model": run.model,
         "expect": settings["expect"],
     }
 
@@ -107,8 +118,10 @@ class _Run:
         self.host, self.engine, self.settings, self.random_source = host, engine, settings, random_source
         self.error: str | None = None
         self.version: str | None = None
-        self.api: dict[str, Any] = {"available": False, "size": None, "size_vram": None}
+        self.api: dict[str, Any] = {"available": False, "size": None, "size_vram": None, "resident": engine.resident}
         self.timings: dict[str, Any] = {}
+        self.model = settings["model"]
+        self.held: int | None = None
         self.idle: list[dict[str, Any]] = []
         self.samples: list[list[dict[str, Any]]] = []
 
@@ -120,7 +133,9 @@ class _Run:
             self.error = str(error)
 
     def _generate(self) -> None:
-        model, timeout = self.settings["model"], self.settings["request_timeout"]
+        if not self.model:
+            self.model = self.engine.model()
+        model, timeout = self.model, self.settings["request_timeout"]
         # A model that is loaded already would make no counter grow and no line in the log.
         was_loaded = self.engine.placement(model) is not None
         if was_loaded:
@@ -133,12 +148,13 @@ class _Run:
             loading = self.engine.generate(model, "Hello", 1, context, timeout)
             prompt = unique_prompt(self.settings["prompt_tokens"], self.random_source)
             measured = self.engine.generate(model, prompt, self.settings["predict_tokens"], context, timeout)
+            self.held = self.host.held_bytes() if self.engine.resident else None
         self.timings = {**measured, "load_seconds": loading["load_seconds"]}
         if not measured["generated_tokens"]:
             raise EngineError("the engine answered without generating a single token")
         placement = self.engine.placement(model)
         if placement is not None:
-            self.api = {"available": True, **placement}
+            self.api = {**self.api, "available": True, **placement}
         # Leave the memory as it was found. Whether that works says nothing about the proof.
         with contextlib.suppress(EngineError):
             (self.engine.keep if was_loaded else self.engine.unload)(model, timeout)
@@ -176,18 +192,23 @@ def _restarts(state: dict[str, str]) -> int:
 
 
 def log_evidence(
-    whole: dict[str, Any], new: dict[str, Any], whole_lines: list[str] | None, new_lines: list[str]
+    whole: dict[str, Any], new: dict[str, Any], whole_lines: list[str] | None, new_lines: list[str], resident: bool
 ) -> dict[str, Any]:
-    """What the log says of this proof's own load; of the rest of the start where the load says nothing."""
+    """What the log says of this proof's own load; of the rest of the start where the load says nothing.
+
+    A resident model was loaded when the engine started.
+    """
+    names = [str(device["name"]) for device in whole["devices"]]
     backend = new["backend"] if new["backend"] != "unknown" else whole["backend"]
     codes = {failure["code"] for failure in new["failures"]}
     return {
         "available": whole_lines is not None,
         "backend": None if backend == "unknown" else backend,
         # Never the rest of the start's: that was another model.
-        "offloaded": new["offloaded"],
+        "offloaded": (whole if resident else new)["offloaded"],
+        "software": next((name for name in names if backend == "vulkan" and SOFTWARE.search(name)), None),
         # On a CPU there is no such line.
-        "line": first_line_with(["layers to GPU"], reversed(new_lines))
-        or first_line_with(["inference compute"], whole_lines or []),
+        "line": first_line_with(["layers to GPU"], reversed((whole_lines or []) if resident else new_lines))
+        or first_line_with(["inference compute", "device_info:"], whole_lines or []),
         "failures": new["failures"] + [failure for failure in whole["failures"] if failure["code"] not in codes],
     }

@@ -21,10 +21,17 @@ def growth_needed(size_vram: int | None) -> int:
     return max(MIB, min(64 * MIB, (size_vram or 32 * MIB) // 2))
 
 
-def kernel_evidence(idle: list[Evidence], busy: list[list[Evidence]], size_vram: int | None) -> Evidence:
+def kernel_evidence(
+    idle: list[Evidence],
+    busy: list[list[Evidence]],
+    size_vram: int | None,
+    resident: bool = False,
+    held: int | None = None,
+) -> Evidence:
     """Compare the counters of each GPU before the load with the highest ones seen until the generation ended.
 
-    `idle` has one reading for each GPU, `busy` one list of such readings for each sample."""
+    `idle` has one reading for each GPU, `busy` one list of such readings for each sample. A resident model does not
+    grow: `held` is what the engine's process has of GPU memory."""
     growth: dict[str, int | None] = {"vram_used": None, "gtt_used": None}
     busy_idle: int | None = None
     busy_peak: int | None = None
@@ -36,7 +43,9 @@ def kernel_evidence(idle: list[Evidence], busy: list[list[Evidence]], size_vram:
                 growth[key] = (growth[key] or 0) + max(0, now - then)
         busy_idle = _highest([busy_idle, before.get("busy_percent")])
         busy_peak = _highest([busy_peak, peak.get("busy_percent")])
-    known = [grown for grown in growth.values() if grown is not None]
+    if resident:
+        growth = dict.fromkeys(growth)
+    known = [grown for grown in [*growth.values(), held] if grown is not None]
     grew = sum(known) >= growth_needed(size_vram) if known else None
     # A GPU that was fully busy already cannot become busier.
     worked = None if busy_peak is None else busy_peak > min(busy_idle or 0, 90)
@@ -46,6 +55,7 @@ def kernel_evidence(idle: list[Evidence], busy: list[list[Evidence]], size_vram:
         "moved": None if grew is None else grew and worked is not False,
         "vram_growth_bytes": growth["vram_used"],
         "gtt_growth_bytes": growth["gtt_used"],
+        "held_bytes": held,
         "busy_percent": busy_peak,
         "samples": len(busy),
     }
@@ -79,9 +89,10 @@ def contradictions(evidence: Evidence) -> list[str]:
     )
     api_says = f"the API says that {_mib(api.get('size_vram'))} of the model are in GPU memory"
     grown = _mib((kernel.get("vram_growth_bytes") or 0) + (kernel.get("gtt_growth_bytes") or 0))
-    kernel_says = (
-        f"the kernel saw the GPU's memory in use grow by {grown} and its load reach {kernel.get('busy_percent')} %"
-    )
+    kernel_says = f"the kernel saw the GPU's memory in use grow by {grown}"
+    if kernel.get("held_bytes") is not None:
+        kernel_says = f"the kernel saw the engine hold {_mib(kernel['held_bytes'])} of GPU memory"
+    kernel_says += f" and its load reach {kernel.get('busy_percent')} %"
     says = [(log_place, log_says), (api_place, api_says), (kernel_place, kernel_says)]
     return [
         f"{first}, but {second}"
@@ -123,11 +134,15 @@ REMEDIES = {
     "fallback": "GPUs are looked for once at each start, and one that comes up later is not seen: restart the service."
     " If the model is on the CPU again, the engine's debug log (ollama_debug: 1) says why the GPU is left out.",
     "silent": "Run the proof as root, so that the journal can be read.",
+    "software": "Install a Vulkan driver for the GPU (Mesa's RADV: mesa-vulkan-drivers), or accept software where there"
+    " is none: inference_accept_software_vulkan: true.",
     "part": "Prove with a smaller model, or free the GPU's memory: other programs and loaded models use it too.",
 }
 
 
-def judge(expect: str, accept: list[str], evidence: Evidence, faults: list[Evidence]) -> Evidence:
+def judge(
+    expect: str, accept: list[str], evidence: Evidence, faults: list[Evidence], software_accepted: bool = False
+) -> Evidence:
     """verdict, backend, reasons, remedies and contradictions. Evidence that is missing never counts as proof."""
     log, kernel = evidence["log"], evidence["kernel"]
     # A run that broke off says nothing about where the rest of it would have been.
@@ -152,6 +167,10 @@ def judge(expect: str, accept: list[str], evidence: Evidence, faults: list[Evide
         return verdict("failed", "", *[f"the kernel reported {fault['code']}: {fault['line']}" for fault in faults])
     if conflicts:
         return verdict("failed", "conflict", *conflicts)
+    if log.get("software") and not software_accepted:
+        backend = "cpu"
+        reason = f"the Vulkan device is {log['software']}: a program that runs on the processor"
+        return verdict("degraded" if "cpu" in accept else "failed", "software", reason)
     if _log_place(log) is None:
         if _kernel_place(kernel) == "gpu":
             return verdict("degraded", "silent", "a GPU worked, but the log does not say through which backend")
@@ -169,7 +188,8 @@ def _shortfalls(evidence: Evidence) -> list[str]:
     log, speed, short = evidence["log"], evidence["speed"], []
     if log["backend"] in GPU_BACKENDS:
         api = evidence["api"]
-        if not api.get("available") and not evidence["kernel"].get("moved"):
+        computed = api.get("resident") and speed.get("prompt") and speed.get("generation")
+        if not api.get("available") and not computed and not evidence["kernel"].get("moved"):
             short.append("neither the API nor the kernel confirms what the log says")
         # Every layer may be on the GPU while experts of the model have overflowed into RAM.
         if api.get("available") and api["size_vram"] < 0.95 * api["size"]:
@@ -192,4 +212,9 @@ def _agreement(evidence: Evidence) -> list[str]:
     layers = f"the log says {log['backend']} with all {log['offloaded'][1]} layers on the GPU"
     if kernel.get("moved"):
         return [f"{layers}, and the kernel's counters confirm it"]
-    return [f"{layers}, and the API agrees; this GPU's driver has no counters to confirm it"]
+    if log.get("software"):
+        return [
+            f"{layers}, which is {log['software']}, and the API's timings agree; software has no counters in the kernel"
+        ]
+    agrees = "the API's timings agree" if evidence["api"].get("resident") else "the API agrees"
+    return [f"{layers}, and {agrees}; this GPU's driver has no counters to confirm it"]

@@ -149,6 +149,7 @@ def url(world):
 
 def prove_it(world: World, url: str, **settings: Any) -> dict[str, Any]:
     defaults = {"model": "toy", "expect": "rocm", "accept": [], "prompt_tokens": 640, "predict_tokens": 64}
+    defaults["accept_software_vulkan"] = False
     timeouts = {"start_timeout": 5, "request_timeout": 5}
     return prove(
         world,
@@ -168,7 +169,7 @@ def test_a_healthy_host_is_proven(world, url, monkeypatch):
     evidence = proof["evidence"]
     assert evidence["log"]["offloaded"] == [29, 29]
     assert evidence["log"]["line"] == LOADED[1]
-    assert evidence["api"] == {"available": True, "size": 650 * MIB, "size_vram": 650 * MIB}
+    assert evidence["api"] == {"available": True, "size": 650 * MIB, "size_vram": 650 * MIB, "resident": False}
     assert (evidence["kernel"]["vram_growth_bytes"], evidence["kernel"]["busy_percent"]) == (700 * MIB, 95)
     assert evidence["speed"] == {
         "prompt": 652.0,
@@ -263,6 +264,19 @@ def test_an_engine_that_is_not_there(world):
     assert proof["reasons"][0] == "ollama.service is failed (exit-code): the engine does not run"
     assert proof["engine_version"] is None
     assert proof["reasons"][-1] == "the log ends with: panic: no model directory"
+
+
+def test_why_systemd_could_not_start_it_is_told(world):
+    world.state = {"ActiveState": "failed", "Result": "exit-code"}
+    spawning = "ollama.service: Failed at step EXEC spawning /opt/ollama/current/bin/ollama: No such file or directory"
+    lines = [
+        spawning,
+        "ollama.service: Main process exited, code=exited, status=203/EXEC",
+        "ollama.service: Failed with result 'exit-code'.",
+        "Failed to start ollama.service - Ollama.",
+    ]
+    world.engine_lines = lambda new_only: lines
+    assert prove_it(world, "http://127.0.0.1:9")["reasons"][-1] == f"the log ends with: {spawning}"
 
 
 # (states of the unit, one after the other; words of the error; seconds until it is given up)
