@@ -31,9 +31,10 @@ options:
     type: str
     default: ollama.service
   model:
-    description: The model to generate with. It has to be there already.
+    description:
+      - The model to generate with. It has to be there already. Needed for Ollama.
+      - llama-server has one model; what it calls it is taken by default.
     type: str
-    required: true
   api_key:
     description: The key that the engine's API wants.
     type: str
@@ -131,6 +132,9 @@ benchmark:
       type: str
     engine_version:
       description: What the engine's API says its version is, or null if it never answered.
+      type: str
+    unit:
+      description: The systemd unit of the engine.
       type: str
     backend:
       description: Where the model ran by the engine's log, V(rocm), V(vulkan), V(cuda), V(cpu) or V(unknown).
@@ -340,7 +344,7 @@ def main() -> None:
             "engine": {"type": "str", "choices": list(CLIENTS), "default": "ollama"},
             "url": {"type": "str", "default": "http://127.0.0.1:11434"},
             "unit": {"type": "str", "default": "ollama.service"},
-            "model": {"type": "str", "required": True},
+            "model": {"type": "str"},
             "api_key": {"type": "str", "no_log": True},
             "prompt_tokens": {"type": "int", "default": 512, "no_log": False},
             "predict_tokens": {"type": "int", "default": 128, "no_log": False},
@@ -361,6 +365,8 @@ def main() -> None:
             module.fail_json(msg=f"{name} is {settings[name]}; it has to be from {lowest} to {highest}.")
     if not settings["url"].startswith(("http://", "https://")):
         module.fail_json(msg=f"url is {settings['url']}; it has to begin with http:// or https://.")
+    if settings["engine"] == "ollama" and not settings["model"]:
+        module.fail_json(msg="model is not given; Ollama has to be told which of its models to measure.")
     if module.check_mode:
         module.exit_json(changed=False, skipped=True, msg="Check mode: nothing was measured.")
     host = Host(settings["unit"], Sysroot(settings["sysroot"]), settings["gpu_addresses"])

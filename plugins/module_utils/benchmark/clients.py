@@ -19,6 +19,10 @@ class Ollama:
     def __init__(self, engine: Any, headers: dict[str, str]) -> None:
         self.engine, self.headers = engine, headers
 
+    def prompt(self, text: str, _tokens: int) -> str:
+        """Its API has no tokenizer: a word more or less."""
+        return text
+
     def generate(
         self, model: str, prompt: str, predict: int, context: int, timeout: float, on_token: Callable[[], None]
     ) -> Record:
@@ -64,8 +68,13 @@ class LlamaServer:
     def __init__(self, engine: Any, headers: dict[str, str]) -> None:
         self.engine, self.headers = engine, headers
 
+    def prompt(self, text: str, tokens: int) -> Any:
+        """Exactly so many tokens; the text has at least as many."""
+        said = self.engine.fetch("POST", f"{self.engine.url}/tokenize", {"content": text}, 60)
+        return said["tokens"][:tokens] if said.get("tokens") else text
+
     def generate(
-        self, _model: str, prompt: str, predict: int, _context: int, timeout: float, on_token: Callable[[], None]
+        self, _model: str, prompt: Any, predict: int, _context: int, timeout: float, on_token: Callable[[], None]
     ) -> Record:
         payload = {
             "prompt": prompt,
@@ -112,4 +121,4 @@ CLIENTS: dict[str, Any] = {"ollama": Ollama, "llama_server": LlamaServer}
 
 def client_of(engine: str, url: str, api_key: str | None) -> Any:
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    return CLIENTS[engine](ENGINES[engine](url), headers)
+    return CLIENTS[engine](ENGINES[engine](url, api_key=api_key), headers)

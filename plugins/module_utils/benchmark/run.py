@@ -42,20 +42,23 @@ def benchmark(
     run.execute()
     new = host.engine_lines(new_only=True) or []
     log = read_log(new)
-    whole = log if log["backend"] != "unknown" else read_log(host.engine_lines(new_only=False) or [])
+    # llama-server loads its model when it starts, Ollama for this benchmark.
+    told = log["backend"] != "unknown" and not client.engine.resident
+    whole = log if told else read_log(host.engine_lines(new_only=False) or [])
     described, samples = run.described, run.samples
     result = {
         "schema": SCHEMA,
         "complete": run.error is None,
         "engine": settings["engine"],
         "engine_version": run.version,
+        "unit": settings["unit"],
         "backend": _backend(whole["backend"], described),
         "placement": {
-            "offloaded": log["offloaded"] or whole["offloaded"],
+            "offloaded": whole["offloaded"],
             "size": described.get("size"),
             "size_vram": described.get("size_vram"),
         },
-        "model": settings["model"],
+        "model": run.model or "unknown",
         "digest": described.get("digest"),
         "context": described.get("context") or run.context,
         "parallel": described.get("parallel") or _slots(new),
@@ -110,6 +113,7 @@ class _Run:
 
     def __init__(self, host: Any, client: Any, settings: dict[str, Any], random_source: random.Random) -> None:
         self.host, self.client, self.settings, self.random_source = host, client, settings, random_source
+        self.model = settings["model"]
         self.error: str | None = None
         self.stage: str | None = None
         self.version: str | None = None
@@ -123,11 +127,12 @@ class _Run:
         self.context = settings["context"] or context_length(settings["prompt_tokens"], settings["predict_tokens"])
 
     def execute(self) -> None:
-        model, timeout, engine = self.settings["model"], self.settings["request_timeout"], self.client.engine
+        timeout, engine = self.settings["request_timeout"], self.client.engine
         try:
             self.stage = "waiting for the engine"
             self.version = wait_for_engine(self.host, engine, self.settings["start_timeout"])
             self.stage = "unloading"
+            model = self.model = self.model or engine.model()
             was_loaded = engine.placement(model) is not None
             if was_loaded:
                 # Every benchmark begins with the same load, and its lines in the log.
@@ -151,7 +156,8 @@ class _Run:
             self.error = str(error)
 
     def _measure(self, keep: bool) -> None:
-        prompt = unique_prompt(self.settings["prompt_tokens"], self.random_source)
+        count = self.settings["prompt_tokens"]
+        prompt = self.client.prompt(unique_prompt(count, self.random_source), count)
         answer = self._generate(prompt, self.settings["predict_tokens"])
         self._look()
         if not answer["generated_tokens"]:
@@ -167,10 +173,10 @@ class _Run:
                 }
             )
 
-    def _generate(self, prompt: str, predict: int) -> Measured:
+    def _generate(self, prompt: Any, predict: int) -> Measured:
         settings = self.settings
         answer: Measured = self.client.generate(
-            settings["model"], prompt, predict, self.context, settings["request_timeout"], self._look_sometimes
+            self.model, prompt, predict, self.context, settings["request_timeout"], self._look_sometimes
         )
         return answer
 

@@ -66,5 +66,12 @@ def test_every_key_of_the_result_is_documented(capsys):
         assert set(benchmark[name]) == set(documented[name]["contains"])
 
 
+@pytest.mark.parametrize("model", [None, ""])
+def test_ollama_needs_the_name_of_a_model(capsys, model):
+    result = run(capsys, **NOBODY, model=model)
+    assert result["failed"]
+    assert "model" in result["msg"]
+
+
 def test_the_key_is_secret(capsys):
     assert "s3cret-key" not in json.dumps(run(capsys, **NOBODY, api_key="s3cret-key"))
