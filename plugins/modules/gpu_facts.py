@@ -154,6 +154,40 @@ ansible_facts:
               description: Version of amdgpu-dkms, null for the kernel's own driver.
               returned: always
               type: str
+            parameters:
+              description: What M(lamplighter.fleet.kernel_params) has set or taken away, as its files tell.
+              returned: always
+              type: list
+              elements: dict
+              contains:
+                name:
+                  description: Name of the parameter.
+                  returned: always
+                  type: str
+                value:
+                  description: Its value, null for none.
+                  returned: always
+                  type: str
+                state:
+                  description: V(present), V(masked), or V(absent) for one that is in force until the next boot.
+                  returned: always
+                  type: str
+                route:
+                  description: V(modprobe) or V(cmdline), null for one that is taken away.
+                  returned: always
+                  type: str
+                in_force:
+                  description: Whether the running kernel agrees, null where it cannot be asked.
+                  returned: always
+                  type: bool
+                waits:
+                  description: Whether it was changed since the last boot and is not in force yet.
+                  returned: always
+                  type: bool
+                reason:
+                  description: What does not agree.
+                  returned: always
+                  type: str
         linux_firmware_version:
           description: Version of the firmware package, where a file tells it.
           returned: always

@@ -11,6 +11,7 @@ import re
 import stat
 from typing import Any
 
+from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.state import standing
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
 
 MEMORY_MODULES = ("amdttm", "amd_ttm", "ttm")
@@ -98,6 +99,7 @@ def kernel(sysroot: Sysroot) -> dict[str, Any]:
         "page_pool_size": sysroot.read_int(f"{parameters}/page_pool_size") if module else None,
         # Only the out-of-tree (dkms) driver has a version of its own.
         "amdgpu_version": sysroot.read("sys/module/amdgpu/version"),
+        "parameters": standing(sysroot),
     }
 
 

@@ -8,7 +8,6 @@ The state file is the rollback: what each command line key had before, and which
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -20,12 +19,12 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params im
     loaders,
     memory,
     modprobe,
+    state as remembered,
     words,
 )
 from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.host import Host
 from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.words import KernelParamsError, Param
 
-STATE = "/var/lib/lamplighter/kernel_params.json"
 ROUTES = ("auto", "modprobe", "cmdline")
 
 
@@ -44,16 +43,6 @@ class Plan:
     warnings: list = field(default_factory=list)
     line: list = field(default_factory=list)
     loader: Any = None
-
-
-def load_state(host: Host) -> dict:
-    fresh: dict = {"cmdline": {}, "pending": [], "boot": {}, "exact": {}}
-    try:
-        return {**fresh, **json.loads(host.text(STATE) or "{}")}
-    except (ValueError, TypeError) as error:
-        raise KernelParamsError(
-            f"{STATE} is damaged ({error}). It holds what was there before; repair or delete it."
-        ) from error
 
 
 def make_plan(host: Host, params: list, route: str, state: dict) -> Plan:
@@ -156,7 +145,7 @@ def conflicts(host: Host, plan: Plan, asked: dict, written: list) -> list:
 
 def carry_out(host: Host, plan: Plan, state: dict) -> None:
     """Everything that can fail beforehand is tried beforehand; what is owed is written down before the first change."""
-    host.check_space(os.path.dirname(STATE), 1 << 20)
+    host.check_space(os.path.dirname(remembered.STATE), 1 << 20)
     if "initramfs" in plan.owed:
         host.check_space("/etc/modprobe.d", 1 << 20)
         initramfs.command(host)
@@ -166,7 +155,7 @@ def carry_out(host: Host, plan: Plan, state: dict) -> None:
             host.check_space(directory, needed)
 
     state["pending"] = list(plan.owed)
-    save(host, state)
+    remembered.save(host, state)
     before = host.text(modprobe.OURS)
     if "initramfs" in plan.owed:
         host.write(modprobe.OURS, plan.text or None)
@@ -178,7 +167,7 @@ def carry_out(host: Host, plan: Plan, state: dict) -> None:
         if isinstance(plan.loader, loaders.KernelInstall) and plan.loader.unified():
             plan.loader.rebuild()
         state["pending"].remove("initramfs")
-        save(host, state)
+        remembered.save(host, state)
     if "loader" in plan.owed:
         shared = plan.loader.shared_file
         text = host.text(shared) if shared else None
@@ -189,7 +178,7 @@ def carry_out(host: Host, plan: Plan, state: dict) -> None:
             plan.loader.apply(plan.managed, plan.restored, give_back)
         except KernelParamsError:
             state["pending"].remove("loader")  # the loader's own check has put everything back
-            save(host, state)
+            remembered.save(host, state)
             raise
         if shared:
             original = exact["before"] if untouched else text
@@ -198,13 +187,10 @@ def carry_out(host: Host, plan: Plan, state: dict) -> None:
         state["pending"].remove("loader")
 
 
-def save(host: Host, state: dict) -> None:
-    host.write(STATE, json.dumps(state, indent=2, sort_keys=True) + "\n")
-
-
 def run(host: Host, params: list, route: str, purge: bool, check_mode: bool) -> dict:
     """The result of the module."""
-    state = load_state(host)
+    state = remembered.load(host)
+    interrupted = bool(state["pending"])
     warnings = [text for param in params for text in memory.guard(param, host.sysroot)]
     old_options = {param.key: param for _line, param in modprobe.parse(host.text(modprobe.OURS) or "")}
     old = {
@@ -227,17 +213,16 @@ def run(host: Host, params: list, route: str, purge: bool, check_mode: bool) -> 
     seen += [evidence.observe(host.sysroot, _param(entry), "cmdline") for entry in plan.cmdline.values()]
     not_ok = {words.canonical(item["name"]) for item in seen if item["ok"] is False}
     changed_keys = {key for key in {*old, *now} if (key in old, old.get(key)) != (key in now, now.get(key))}
-    for key in changed_keys:
+    for key in changed_keys | (not_ok if interrupted else set()):
         if key in now and key not in not_ok:
             state["boot"].pop(key, None)
         else:
             state["boot"][key] = host.boot_id
-    # What was taken away is gone after the next boot; what is asked for is remembered.
-    state["boot"] = {key: boot for key, boot in state["boot"].items() if key in now or boot == host.boot_id}
-    waiting = sorted(key for key in {*state["boot"], *not_ok} if state["boot"].get(key, host.boot_id) == host.boot_id)
+    state["boot"] = {key: boot for key, boot in state["boot"].items() if boot == host.boot_id}
+    waiting = sorted(key for key in state["boot"] if key not in now or key in not_ok)
     failed = [item for item in seen if item["ok"] is False and words.canonical(item["name"]) not in waiting]
-    if not check_mode and state != load_state(host):
-        save(host, state)
+    if not check_mode and state != remembered.load(host):
+        remembered.save(host, state)
     return {
         "changed": bool(plan.owed),
         "loader": plan.loader.name if plan.loader else None,

@@ -108,6 +108,7 @@ def test_kernel(tmp_path: Path) -> None:
         "pages_limit": 4045000,
         "page_pool_size": 4045000,
         "amdgpu_version": None,
+        "parameters": [],
     }
 
 

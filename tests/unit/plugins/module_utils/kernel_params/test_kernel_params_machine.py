@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params import initramfs, loaders, memory
 from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.host import Host
-from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.transaction import STATE, run
+from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.state import STATE, WAITING, standing
+from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.transaction import run
 from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.words import KernelParamsError, Param
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
 
@@ -42,7 +43,9 @@ class Machine:
         self.boot("1")
 
     def boot(self, number: str) -> None:
+        """What /run holds is gone."""
         self.write("proc/sys/kernel/random/boot_id", number)
+        (self.root / WAITING.lstrip("/")).unlink(missing_ok=True)
 
     def write(self, path: str, text: str) -> None:
         (self.root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -421,3 +424,60 @@ def test_an_initramfs_that_cannot_be_rebuilt_stops_before_any_change(tmp_path: P
     assert machine.read(OURS) is None
     (tmp_path / f"boot/initrd.img-{RELEASE}").unlink()
     assert initramfs.command(Host(Sysroot(str(tmp_path)), machine.which, machine.execute)) is None
+
+
+def told(machine: Machine) -> list[tuple]:
+    found = standing(Sysroot(str(machine.root)))
+    return [(item["name"], item["value"], item["route"], item["in_force"], item["waits"]) for item in found]
+
+
+def test_what_is_set_and_what_waits_is_told_to_everybody(debian: Machine) -> None:
+    assert told(debian) == []
+    debian.run(LIMIT, IOMMU)
+    assert told(debian) == [
+        ("ttm.pages_limit", "1000", "modprobe", False, True),
+        ("amd_iommu", "off", "cmdline", False, True),
+    ]
+    debian.boot("2")
+    debian.write("sys/module/ttm/parameters/pages_limit", "1000")
+    assert told(debian) == [
+        ("ttm.pages_limit", "1000", "modprobe", True, False),
+        ("amd_iommu", "off", "cmdline", False, False),  # it did not take
+    ]
+    debian.run(purge=True)
+    assert told(debian) == [("amd_iommu", None, None, False, True), ("ttm.pages_limit", None, None, False, True)]
+
+
+def test_nothing_is_remembered_of_what_was_taken_back(debian: Machine) -> None:
+    debian.run(LIMIT, IOMMU)
+    debian.run(purge=True)
+    assert debian.read(STATE) is None
+    debian.boot("2")
+    assert told(debian) == []
+    assert not (debian.root / "var/lib/lamplighter").exists() or not list((debian.root / "var/lib/lamplighter").iterdir())
+
+
+def test_a_rollback_file_of_odd_types_is_no_reason_to_stop(debian: Machine) -> None:
+    debian.write(STATE.lstrip("/"), '{"cmdline": {"a.b": {"name": "a.b", "value": 5, "state": "present"}}}')
+    debian.write("sys/module/a/parameters/b", "5")
+    assert told(debian) == [("a.b", "5", "cmdline", False, False)]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"cmdline": 5}', '{"cmdline": {"a": 5}}', "\0"])
+def test_damaged_files_are_nothing_to_those_who_only_look(debian: Machine, text: str) -> None:
+    debian.write(STATE.lstrip("/"), text)
+    debian.write(WAITING.lstrip("/"), text)
+    assert told(debian) == []
+
+
+def test_a_run_that_was_cut_off_waits_for_the_boot_after_its_completion(debian: Machine) -> None:
+    def killed(_machine: Machine, _argv: list[str]) -> str:
+        raise KeyboardInterrupt
+
+    debian.tools["update-initramfs"] = killed
+    with pytest.raises(KeyboardInterrupt):
+        debian.run(LIMIT)
+    debian.boot("2")
+    debian.tools["update-initramfs"] = fine
+    result = debian.run(LIMIT)
+    assert (result["changed"], result["reboot_required"], result["not_taken"]) == (True, True, [])
