@@ -21,7 +21,7 @@ CPU_RESERVE = 2 * GIB
 
 
 def plan_memory(rung: dict, gpus: list, machine: Machine, engine: dict) -> dict:
-    """usable_bytes, largest_model_bytes, default_context_length (each null if unknown) and advice."""
+    """usable_bytes, free_bytes, largest_model_bytes, default_context_length (each null if unknown) and advice."""
     used = [gpu for gpu in gpus if gpu.index in rung["devices"]]
     if rung["backend"] == "cpu":
         where, usable = "system memory", machine.memory_bytes
@@ -39,6 +39,8 @@ def plan_memory(rung: dict, gpus: list, machine: Machine, engine: dict) -> dict:
         context = next((size for tier, size in CONTEXT_TIERS if total >= tier), None) if total is not None else None
     return {
         "usable_bytes": usable,
+        # For weights, context and compute buffers together.
+        "free_bytes": None if free is None else max(free, 0),
         "largest_model_bytes": largest,
         "default_context_length": context,
         "advice": _advice(where, usable, largest),
