@@ -10,11 +10,16 @@ version_added: 0.1.0
 short_description: Say what the comparison of a benchmark means
 description:
   - One sentence or two about one of the comparisons that M(lamplighter.fleet.benchmark_results) returns.
+positional: named
 options:
   _input:
     description: The comparison.
     type: dict
     required: true
+  named:
+    description: Say which model on which backend it is about.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -35,9 +40,10 @@ from typing import Any
 NAMES = {"prompt": "prompt", "generation": "generation", "first_token": "first token"}
 
 
-def benchmark_text(found: Mapping[str, Any]) -> str:
-    """The model is named by whoever shows the text."""
-    return "; ".join([_verdict(found), *(f"note: {warning}" for warning in found["warnings"])])
+def benchmark_text(found: Mapping[str, Any], named: bool = False) -> str:
+    """The verdict, what may explain it, and why the figures may not be what the machine can do."""
+    name = f"{found['model']} on {found['backend']}: " if named else ""
+    return name + "; ".join([_verdict(found), *(f"note: {warning}" for warning in found["warnings"])])
 
 
 def _verdict(found: Mapping[str, Any]) -> str:

@@ -36,7 +36,9 @@ options:
     type: dict
     default: {}
   threshold:
-    description: Percent by which a figure may be worse than the accepted one.
+    description:
+      - Percent by which a speed may be lower than the accepted one.
+      - A time counts as the speed that it is; 11 % more time is 10 % less speed.
     type: float
     default: 10
   accept:
@@ -121,7 +123,7 @@ comparisons:
       description: Median of the seconds to the first token, or null.
       type: float
     changes:
-      description: Change against the accepted result in percent, null if unknown. More than zero is always better.
+      description: Change against the accepted result in percent, null if unknown.
       type: dict
       contains:
         prompt:
@@ -131,7 +133,7 @@ comparisons:
           description: Of the generation's speed.
           type: float
         first_token:
-          description: Of the time to the first token. A change of less than 20 ms counts as none.
+          description: Of the time to the first token, where more is worse. Less than 20 ms counts as none.
           type: float
     causes:
       description: What is different from the accepted result and may explain it.

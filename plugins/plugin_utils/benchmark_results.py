@@ -173,7 +173,7 @@ def judge(record: Record, before: list[Record], threshold: float, accept: bool) 
 
 
 def _changes(record: Record, baseline: Record) -> dict[str, float | None]:
-    """In percent; more than zero is always better."""
+    """Of each figure in percent."""
     changes: dict[str, float | None] = {}
     for figure, (name, more) in FIGURES.items():
         now, then = (found[figure] and found[figure]["median"] for found in (record, baseline))
@@ -182,7 +182,7 @@ def _changes(record: Record, baseline: Record) -> dict[str, float | None]:
         elif not more and abs(now - then) < FELT_SECONDS:
             changes[name] = 0.0
         else:
-            changes[name] = round(((now / then) if more else (then / now)) * 100 - 100, 1)
+            changes[name] = round(now / then * 100 - 100, 1)
     return changes
 
 
@@ -191,10 +191,17 @@ def _verdict(record: Record, baseline: Record | None, changes: dict[str, float |
         return "broken"
     if not baseline:
         return "first"
-    known = [change for change in changes.values() if change is not None]
-    if min(known, default=0) < -threshold:
+    gains = [_gain(changes[name], more) for name, more in FIGURES.values()]
+    if min(gains) < -threshold:
         return "slower"
-    return "faster" if max(known, default=0) > threshold else "steady"
+    return "faster" if max(gains) > threshold else "steady"
+
+
+def _gain(change: float | None, more: bool) -> float:
+    """How much better in percent of speed: what takes twice as long is half as fast."""
+    if change is None:
+        return 0.0
+    return change if more else 100 / (1 + change / 100) - 100
 
 
 def _causes(record: Record, baseline: Record) -> list[str]:

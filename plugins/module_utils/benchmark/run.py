@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 from typing import Any, Callable
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.benchmark.conditions import (
@@ -58,7 +59,7 @@ def benchmark(
             "size": described.get("size"),
             "size_vram": described.get("size_vram"),
         },
-        "model": run.model or "unknown",
+        "model": run.name(),
         "digest": described.get("digest"),
         "context": described.get("context") or run.context,
         "parallel": described.get("parallel") or _slots(new),
@@ -73,7 +74,9 @@ def benchmark(
         "seconds": round(host.now() - began, 1),
         **_broken(run, log, new),
     }
-    return {**result, "warnings": warnings_of(result, described.get("others") or [], run.context)}
+    # llama-server has its context from its start: only what was asked for by name is expected of it.
+    expected = settings["context"] if client.engine.resident else run.context
+    return {**result, "warnings": warnings_of(result, described.get("others") or [], expected)}
 
 
 def _backend(named: str, described: dict[str, Any]) -> str:
@@ -154,6 +157,11 @@ class _Run:
                 (engine.keep if was_loaded else engine.unload)(model, timeout)
         except EngineError as error:
             self.error = str(error)
+
+    def name(self) -> str:
+        """llama-server calls its model by the path of its file, unless it was given another name."""
+        model = str(self.model or "unknown")
+        return re.sub(r"\.gguf$", "", os.path.basename(model)) if model.startswith("/") else model
 
     def _measure(self, keep: bool) -> None:
         count = self.settings["prompt_tokens"]

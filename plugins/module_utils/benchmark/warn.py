@@ -38,7 +38,7 @@ def _of_the_run(result: dict[str, Any], context: int) -> list[str]:
     found = []
     if result["backend"] == "unknown":
         found.append("the engine's log does not say where the model ran")
-    if result["context"] != context:
+    if context and result["context"] != context:
         found.append(f"the context was {result['context']} tokens, not the {context} asked for")
     evaluated = [count for count in result["evaluated_prompt_tokens"] if count is not None]
     if evaluated and min(evaluated) < result["prompt_tokens"]:
