@@ -1,0 +1,293 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The named operations on a Windows host. Each reads first, changes what differs, and reads again."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Callable
+
+from ansible_collections.lamplighter.fleet.plugins.module_utils.windows import changes as changing
+from ansible_collections.lamplighter.fleet.plugins.module_utils.windows import firewall
+from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.changes import Change
+from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.powershell import (
+    NEW_TLS,
+    Command,
+    Expression,
+    WindowsError,
+    asking,
+    doing,
+    script,
+)
+from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.state import (
+    FIREWALL,
+    GPUS,
+    facts,
+    needed,
+    questions,
+    read_log,
+    reading_script,
+)
+
+# Sends a script to Windows and returns its answer; the second argument is how many seconds it may take.
+Ask = Callable[..., "dict[str, Any]"]
+OPERATIONS = ("state", "gpus", "firewall", "log", "apply", "undo")
+ARGUMENTS = {
+    "port": 11434,
+    "lines": 200,
+    "environment": {},
+    "scope": "user",
+    "firewall": None,
+    "firewall_scope": "interface",
+    "hyperv_ports": None,
+    "hyperv_remote": ["LocalSubnet"],
+    "install": None,
+    "restart": True,
+    "interactive": True,
+}
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}", re.ASCII)
+_LONG = 3600.0
+# Ours to set; PATH and its like are not, whatever the inventory says.
+_PREFIXES = ("OLLAMA_", "LLAMA_ARG_", "GGML_", "HIP_", "ROCR_", "CUDA_VISIBLE", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
+
+
+def run(name: str, given: dict[str, Any], ask: Ask, check: bool = False) -> dict[str, Any]:
+    if name not in OPERATIONS:
+        raise WindowsError(f"{name!r} is no operation: {', '.join(OPERATIONS)}.")
+    unknown = sorted(set(given) - set(ARGUMENTS))
+    if unknown:
+        raise WindowsError(f"{', '.join(unknown)}: no argument of an operation.")
+    arguments = {**ARGUMENTS, **{key: value for key, value in given.items() if value is not None}}
+    check_arguments(arguments)
+    if name == "gpus":
+        answer = ask(reading_script({"gpus": GPUS}))
+        needed(answer, "gpus")
+        return {"changed": False, "gpus": answer["gpus"]}
+    if name == "log":
+        answer = ask(reading_script(read_log(arguments["lines"])))
+        found = answer.get("lines")
+        return {
+            "changed": False,
+            "path": next(iter(answer["log"]), None),
+            "lines": list(map(str, found)) if isinstance(found, list) else [],
+        }
+    if name == "firewall":
+        return read_firewall(ask, arguments["port"])
+    if name == "state":
+        return {"changed": False, **read(ask, arguments["port"])}
+    return (apply if name == "apply" else undo)(arguments, ask, check)
+
+
+def check_arguments(arguments: dict[str, Any]) -> None:
+    """Before anything is done: a wrong value is refused in one message."""
+    wrong = [
+        f"{name} is no variable that Ollama on Windows reads"
+        for name in arguments["environment"]
+        if not _NAME.fullmatch(str(name)) or not str(name).upper().startswith(_PREFIXES)
+    ]
+    wrong += [
+        f"the value of {name} is no text"
+        for name, value in arguments["environment"].items()
+        if value is not None and not (isinstance(value, str) and value)
+    ]
+    for port in [arguments["port"], *(arguments["hyperv_ports"] or [])]:
+        if not 0 < int(port) < 65536:
+            wrong.append(f"{port} is no port: 1 to 65535")
+    install = arguments["install"]
+    if install:
+        for key, pattern, example in (
+            ("url", r"https://[^\s'\"<>|`$;]+", "https://.../OllamaSetup.exe"),
+            ("sha256", r"[0-9A-Fa-f]{64}", "64 hexadecimal digits"),
+            ("version", r"\d+\.\d+\.\d+(-rc\d+)?", "0.32.15"),
+        ):
+            if not re.fullmatch(pattern, str(install.get(key) or ""), re.ASCII):
+                wrong.append(f"install.{key} is {install.get(key)!r}: write {example}")
+    if wrong:
+        raise WindowsError("; ".join(wrong) + ".")
+
+
+def read(ask: Ask, port: int) -> dict[str, Any]:
+    return facts(ask(reading_script(questions(port))), port)
+
+
+def read_firewall(ask: Ask, port: int) -> dict[str, Any]:
+    wanted = {key: what for key, what in questions(port).items() if key == "adapter" or key in FIREWALL}
+    answer = ask(reading_script(wanted))
+    needed(answer, *FIREWALL)
+    adapter = next(iter(answer["adapter"]), None) if isinstance(answer["adapter"], list) else None
+    wsl = adapter and {
+        "alias": adapter["InterfaceAlias"],
+        "address": adapter["IPAddress"],
+        "prefix": int(adapter["PrefixLength"]),
+    }
+    rules = firewall.admitting(answer, port)
+    return {"changed": False, "rules": rules, "wsl": wsl, "wide": firewall.wider_than_wsl(rules, wsl)}
+
+
+def apply(arguments: dict[str, Any], ask: Ask, check: bool) -> dict[str, Any]:
+    found = read(ask, arguments["port"])
+    wanted = _missing(found, arguments)
+    return _make(found, wanted, arguments, ask, check, lambda now: _missing(now, arguments))
+
+
+def _missing(found: dict[str, Any], arguments: dict[str, Any]) -> list[Change]:
+    """In the order in which they are made: nothing listens to everybody before the firewall is right."""
+    wanted = _install_change(found, arguments["install"])
+    if arguments["firewall"] is not None:
+        wanted += changing.firewall_rule(
+            found, arguments["firewall"] == "present", arguments["firewall_scope"], arguments["port"]
+        )
+    if arguments["hyperv_ports"] is not None:
+        wanted += changing.hyperv(found, arguments["hyperv_ports"], arguments["hyperv_remote"])
+    return wanted + changing.environment(found, arguments["environment"], arguments["scope"])
+
+
+def _install_change(found: dict[str, Any], install: dict[str, Any] | None) -> list[Change]:
+    if not install or install["version"] == found["version"]:
+        return []
+    what = f"Ollama {install['version']} is installed, from {install['url']}"
+    return [Change("install", what, found["version"], install["version"])]
+
+
+def undo(arguments: dict[str, Any], ask: Ask, check: bool) -> dict[str, Any]:
+    """What was there before, as the record tells. A variable that somebody else has set since is left as it is."""
+    found = read(ask, arguments["port"])
+
+    def missing(now: dict[str, Any]) -> list[Change]:
+        wanted: list[Change] = []
+        for scope, variables in (found["record"].get("environment") or {}).items():
+            ours = {
+                name: one["before"]
+                for name, one in variables.items()
+                if found["environment"][scope].get(name.upper()) == one["set"]
+            }
+            wanted += changing.environment(now, ours, scope)
+        # Removing is nothing that an environment must wait for.
+        for change in wanted:
+            change.needs = ""
+        wanted += changing.firewall_rule(now, False, "interface", arguments["port"])
+        wanted += changing.hyperv(now, [], [])
+        return wanted + _uninstall(now, found["record"].get("installed"))
+
+    result = _make(found, missing(found), arguments, ask, check, missing)
+    if found["record"] and not result["pending"]:
+        if not check:
+            ask(changing.doing_script(changing.remove_record()))
+        result["changed"] = True
+    return result
+
+
+def _uninstall(now: dict[str, Any], installed: dict[str, Any] | None) -> list[Change]:
+    """An Ollama that we brought goes again. An older one that we replaced is not to be had back."""
+    if not installed or installed.get("before") is not None or not now["installed"]:
+        return []
+    return [Change("install", "the Ollama that was installed here is removed", now["version"], None)]
+
+
+def _make(
+    found: dict[str, Any],
+    wanted: list[Change],
+    arguments: dict[str, Any],
+    ask: Ask,
+    check: bool,
+    missing: Callable[[dict[str, Any]], list[Change]],
+) -> dict[str, Any]:
+    possible, pending = _sort(wanted, found["elevated"])
+    record = found["record"]
+    stale = bool(record.get("restart")) or any(_touches_ollama(change) for change in possible)
+    # A wish for another address counts for the restart only when it is made.
+    restart = arguments["restart"] and stale and (found["installed"] or any(one.key == "install" for one in possible))
+    if restart and not arguments["interactive"] and not found["services"]:
+        restart = False
+        pending.append(
+            {
+                "what": "Ollama is started again with its new environment",
+                "command": "Quit Ollama in the tray of Windows and start it again, or sign in again.",
+            }
+        )
+    result = {
+        "changed": bool(possible) or restart,
+        "before": {change.key: change.before for change in possible},
+        "after": {change.key: change.after for change in possible},
+        "what": [change.what for change in possible] + (["Ollama is started again"] if restart else []),
+        "pending": pending,
+        "state": found,
+    }
+    if check or not result["changed"]:
+        return result
+    ask(changing.doing_script(changing.write_record(changing.recorded(record, possible, stale))))
+    for change in possible:
+        if change.key == "install":
+            _install(change, found, arguments, ask)
+    commands = [command for change in possible for command in change.commands]
+    if commands:
+        ask(changing.doing_script(commands))
+    now = read(ask, arguments["port"])
+    if restart and now["installed"]:
+        touched = [name for store in now["record"]["environment"].values() for name in store]
+        touched += [change.key.partition(".")[2] for change in possible if _touches_ollama(change)]
+        now["touched"] = {name.upper() for name in touched if name}
+        ask(changing.doing_script(changing.start_again(now)))
+    if restart:
+        ask(changing.doing_script(changing.write_record({**now["record"], "restart": False})))
+        now = read(ask, arguments["port"])
+    left, _ = _sort(missing(now), now["elevated"])
+    if left:
+        raise WindowsError(f"Windows took this without an error, and it is not so: {'; '.join(c.what for c in left)}.")
+    return {**result, "state": now}
+
+
+def _touches_ollama(change: Change) -> bool:
+    return change.key == "install" or change.key.partition(".")[0] in changing.SCOPES
+
+
+def _sort(wanted: list[Change], elevated: bool) -> tuple[list[Change], list[dict[str, str]]]:
+    """What can be made, and what an administrator has to: with what must wait for it."""
+    possible = [change for change in wanted if elevated or not change.elevated]
+    held = {change.key for change in wanted} - {change.key for change in possible}
+    waiting = [change for change in possible if change.needs in held]
+    pending = [
+        {"what": change.what, "command": changing.shown(change.commands)} for change in wanted if change.key in held
+    ]
+    pending += [{"what": change.what, "command": "Run this again after the commands above."} for change in waiting]
+    return [change for change in possible if change not in waiting], pending
+
+
+def _install(change: Change, found: dict[str, Any], arguments: dict[str, Any], ask: Ask) -> None:
+    quiet = ["/VERYSILENT", "/NORESTART", "/SUPPRESSMSGBOXES"]
+    if change.after is None:
+        program = f"{found['folder']}\\unins000.exe"
+        _finished(ask(script([asking("exit", _started(program, quiet))]), _LONG), program)
+        return
+    install = arguments["install"]
+    path = changing.download_path(install["version"])
+    fetch: list[Expression] = [
+        NEW_TLS,
+        [Command("Invoke-WebRequest", {"Uri": install["url"], "OutFile": path, "UseBasicParsing": True})],
+    ]
+    checksum: Expression = [
+        Command("Get-FileHash", {"LiteralPath": path, "Algorithm": "SHA256"}),
+        Command("Select-Object", {"Property": ["Hash"]}),
+    ]
+    answer = ask(script([*map(doing, fetch), asking("hash", checksum)]), _LONG)
+    actual = str(answer["hash"][0]["Hash"]).lower()
+    remove: Expression = [Command("Remove-Item", {"LiteralPath": path})]
+    if actual != install["sha256"].lower():
+        ask(changing.doing_script([remove]))
+        raise WindowsError(
+            f"{install['url']} has the checksum {actual}, not {install['sha256'].lower()}: nothing was installed."
+        )
+    answer = ask(script([asking("exit", _started(path, quiet)), doing(remove)]), _LONG)
+    _finished(answer, install["url"])
+
+
+def _started(program: Any, arguments: list[str]) -> list[Command]:
+    parameters = {"FilePath": program, "ArgumentList": arguments, "Wait": True, "PassThru": True}
+    return [Command("Start-Process", parameters), Command("Select-Object", {"Property": ["ExitCode"]})]
+
+
+def _finished(answer: dict[str, Any], program: str) -> None:
+    code = answer["exit"][0]["ExitCode"]
+    if code != 0:
+        raise WindowsError(f"{program} ended with exit code {code}: nothing was changed after it.")

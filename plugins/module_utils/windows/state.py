@@ -1,0 +1,239 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What Windows is asked about itself, and its answers as facts. Every question is one command and changes nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from ansible_collections.lamplighter.fleet.plugins.module_utils.windows import firewall
+from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.powershell import (
+    IS_ELEVATED,
+    Call,
+    Command,
+    Expanded,
+    Expression,
+    Value,
+    WindowsError,
+    reading,
+    script,
+)
+
+RECORD_FOLDER = Expanded("%LOCALAPPDATA%\\Lamplighter")
+RECORD = Expanded("%LOCALAPPDATA%\\Lamplighter\\windows_host.json")
+LOG = Expanded("%LOCALAPPDATA%\\Ollama\\server.log")
+WSLCONFIG = Expanded("%USERPROFILE%\\.wslconfig")
+TASK_FOLDER = "\\Lamplighter\\"
+TASK = "Ollama for WSL"
+# Ollama's installer (Inno Setup) registers itself for the user, or for all.
+UNINSTALL = [
+    "HKCU:\\Software\\Microsoft\\Windows\\CurrentVersion\\Uninstall\\*",
+    "HKLM:\\Software\\Microsoft\\Windows\\CurrentVersion\\Uninstall\\*",
+]
+STORES = {
+    "user": "HKCU:\\Environment",
+    "machine": "HKLM:\\SYSTEM\\CurrentControlSet\\Control\\Session Manager\\Environment",
+}
+# What concerns the engine; the rest of a person's environment is not ours to read.
+NAMES = [
+    "OLLAMA_*",
+    "LLAMA_ARG_*",
+    "GGML_*",
+    "HIP_*",
+    "ROCR_*",
+    "CUDA_VISIBLE_DEVICES",
+    "HSA_OVERRIDE_*",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+]
+
+
+def _select(*names: str) -> Command:
+    return Command("Select-Object", {"Property": list(names)})
+
+
+def _filter(name: str, *properties: str) -> list[Command]:
+    return [Command(f"Get-NetFirewall{name}Filter"), _select("InstanceID", *properties)]
+
+
+def _text_of(path: Expanded, **more: Value) -> list[Command]:
+    return [
+        Command("Get-Content", {"LiteralPath": path, "Encoding": "UTF8", "ErrorAction": "SilentlyContinue", **more})
+    ]
+
+
+def _registry(store: str) -> list[Command]:
+    return [Command("Get-ItemProperty", {"LiteralPath": STORES[store]}), _select(*NAMES)]
+
+
+def questions(port: int) -> dict[str, Expression]:
+    quiet: dict[str, Value] = {"ErrorAction": "SilentlyContinue"}
+    return {
+        "elevated": IS_ELEVATED,
+        "user": _registry("user"),
+        "machine": _registry("machine"),
+        "installed": [
+            Command("Get-ItemProperty", {"Path": UNINSTALL, **quiet}),
+            Command("Where-Object", {"Property": "DisplayName", "Like": True, "Value": "Ollama*"}),
+            _select("DisplayName", "DisplayVersion", "InstallLocation"),
+        ],
+        "processes": [
+            Command(
+                "Get-CimInstance",
+                {
+                    "ClassName": "Win32_Process",
+                    "Filter": "Name LIKE 'ollama%' OR Name = 'llama-server.exe'",
+                },
+            ),
+            _select("Name", "ProcessId", "ExecutablePath", "SessionId"),
+        ],
+        "services": [
+            Command("Get-CimInstance", {"ClassName": "Win32_Service", "Filter": "Name LIKE 'ollama%'"}),
+            _select("Name", "State"),
+        ],
+        "listeners": [
+            Command("Get-NetTCPConnection", {"State": "Listen", "LocalPort": str(port), **quiet}),
+            _select("LocalAddress", "LocalPort", "OwningProcess"),
+        ],
+        "adapter": [
+            Command("Get-NetIPAddress", {"AddressFamily": "IPv4", "InterfaceAlias": firewall.ADAPTER + "*", **quiet}),
+            _select("InterfaceAlias", "IPAddress", "PrefixLength"),
+        ],
+        "wslconfig": _text_of(WSLCONFIG),
+        "record": _text_of(RECORD),
+        "task": [
+            Command("Get-ScheduledTask", {"TaskPath": TASK_FOLDER, **quiet}),
+            _select("TaskName", "Description"),
+        ],
+        "gpus": GPUS,
+        **FIREWALL,
+        "hyperv": [
+            Command("Get-NetFirewallHyperVRule", {"Name": firewall.HYPERV_RULE, **quiet}),
+            _select("Name", "LocalPorts", "RemoteAddresses"),
+        ],
+        "log": Call("ExpandEnvironmentVariables", (LOG.path,)),
+    }
+
+
+GPUS: list[Command] = [
+    Command("Get-CimInstance", {"ClassName": "Win32_VideoController"}),
+    _select("Name", "PNPDeviceID", "DriverVersion"),
+]
+# Asked for all rules at once: one question per rule takes minutes. What they admit is put together here.
+FIREWALL: dict[str, Expression] = {
+    "rules": [
+        Command("Get-NetFirewallRule", {"Direction": "Inbound", "Enabled": "True", "Action": "Allow"}),
+        _select("InstanceID", "Name", "DisplayName"),
+    ],
+    "ports": _filter("Port", "Protocol", "LocalPort"),
+    "addresses": _filter("Address", "LocalAddress", "RemoteAddress"),
+    "interfaces": _filter("Interface", "InterfaceAlias"),
+    "programs": _filter("Application", "Program", "Package"),
+}
+
+
+def read_log(lines: int) -> dict[str, Expression]:
+    return {"log": Call("ExpandEnvironmentVariables", (LOG.path,)), "lines": _text_of(LOG, Tail=str(lines))}
+
+
+def reading_script(parts: dict[str, Expression]) -> str:
+    return script([reading(key, what) for key, what in parts.items()])
+
+
+def needed(answer: dict[str, Any], *keys: str) -> None:
+    """Windows must have answered these: what is not known is never taken for nothing."""
+    for key in keys:
+        if isinstance(answer.get(key), str):
+            raise WindowsError(f"Windows does not tell its {key}: {answer[key]}")
+
+
+def _list(answer: dict[str, Any], key: str) -> list[Any]:
+    return [one for one in answer.get(key) or [] if one is not None] if isinstance(answer.get(key), list) else []
+
+
+def _variables(answer: dict[str, Any], store: str) -> dict[str, str]:
+    """A name has the spelling of the store; Windows compares without regard to case, and so do we."""
+    found: dict[str, Any] = next(iter(_list(answer, store)), {})
+    return {name.upper(): str(value) for name, value in found.items() if value is not None and "*" not in name}
+
+
+def networking_mode(wslconfig: str) -> str:
+    section, mode = "", "nat"
+    for line in (line.split("#")[0].strip() for line in wslconfig.splitlines()):
+        if line.startswith("["):
+            section = line.strip("[] ").lower()
+        found = re.fullmatch(r"networkingmode\s*=\s*(\w+)", line, re.IGNORECASE)
+        if section == "wsl2" and found:
+            mode = found[1].lower()
+    return mode
+
+
+def _record(lines: list[Any]) -> dict[str, Any]:
+    text = "\n".join(map(str, lines)).lstrip("\ufeff").strip()
+    if not text:
+        return {}
+    try:
+        record = json.loads(text)
+    except ValueError as error:
+        raise WindowsError(
+            f"{RECORD.path} is damaged ({error}): it tells how to undo. Restore or remove it."
+        ) from error
+    if not isinstance(record, dict) or record.get("schema") != 1:
+        raise WindowsError(f"{RECORD.path} is of another version: use the Lamplighter that wrote it, or remove it.")
+    return record
+
+
+def version_of(display_version: Any) -> str | None:
+    found = re.search(r"\d+\.\d+\.\d+(-rc\d+)?", str(display_version or ""))
+    return found[0] if found else None
+
+
+def facts(answer: dict[str, Any], port: int) -> dict[str, Any]:
+    needed(answer, "elevated", "user", "machine", "rules", "ports", "addresses", "interfaces", "programs", "processes")
+    installed = next(iter(_list(answer, "installed")), None)
+    folder = str((installed or {}).get("InstallLocation") or "").rstrip("\\") or None
+    adapter = next(iter(_list(answer, "adapter")), None)
+    hyperv = next(iter(_list(answer, "hyperv")), None)
+    mode = networking_mode("\n".join(map(str, _list(answer, "wslconfig"))))
+    wsl = {"mode": mode, "alias": None, "address": None, "prefix": None}
+    if adapter:
+        prefix = int(adapter["PrefixLength"])
+        wsl.update(alias=adapter["InterfaceAlias"], address=adapter["IPAddress"], prefix=prefix)
+    running = [
+        {"name": one["Name"], "pid": int(one["ProcessId"]), "path": one.get("ExecutablePath")}
+        for one in _list(answer, "processes")
+        if str(one["Name"]).lower().startswith("ollama") or _below(one.get("ExecutablePath"), folder)
+    ]
+    return {
+        "elevated": _list(answer, "elevated") == [True],
+        "installed": installed is not None,
+        "folder": folder,
+        "version": version_of((installed or {}).get("DisplayVersion")),
+        "running": running,
+        "services": [str(one["Name"]) for one in _list(answer, "services")],
+        "listeners": [
+            {"address": one["LocalAddress"], "port": int(one["LocalPort"]), "pid": int(one["OwningProcess"])}
+            for one in _list(answer, "listeners")
+        ],
+        "environment": {store: _variables(answer, store) for store in STORES},
+        "wsl": wsl,
+        "firewall": firewall.admitting(answer, port),
+        "hyperv": hyperv
+        and {"ports": hyperv_list(hyperv.get("LocalPorts")), "remote": hyperv_list(hyperv.get("RemoteAddresses"))},
+        "task": next((one.get("Description") for one in _list(answer, "task") if one.get("TaskName") == TASK), None),
+        "gpus": _list(answer, "gpus"),
+        "record": _record(_list(answer, "record")),
+        "log": next(iter(_list(answer, "log")), None),
+    }
+
+
+def hyperv_list(value: Any) -> list[str]:
+    return [str(one) for one in (value if isinstance(value, list) else [value] if value is not None else [])]
+
+
+def _below(path: Any, folder: str | None) -> bool:
+    return bool(folder and path and str(path).lower().startswith(folder.lower() + "\\"))
