@@ -12,7 +12,7 @@ author:
   - Lamplighter contributors (@lamplighter)
 description:
   - Names the device nodes, those that the service has to wait for at boot, and the groups that own them.
-  - Root's group gives no access worth having. systemd refuses the number of a group that has no name, so one is proposed.
+  - Root's group gives no access worth having. systemd refuses the number of a group without a name, so one is proposed.
 options:
   _input:
     description: What M(lamplighter.fleet.gpu_facts) found.
@@ -31,7 +31,7 @@ options:
 EXAMPLES = r"""
 - name: The groups that the service has to be in
   ansible.builtin.debug:
-    msg: "{{ (ansible_facts['gpu_facts'] | lamplighter.fleet.gpu_access(inference_plan.rungs[0], 'ollama-gpu-')).groups }}"
+    msg: "{{ (ansible_facts['gpu_facts'] | lamplighter.fleet.gpu_access(inference_plan.rungs[0], 'gpu-')).groups }}"
 """
 
 RETURN = r"""

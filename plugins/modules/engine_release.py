@@ -23,11 +23,11 @@ options:
     type: path
     default: /opt/ollama
   version:
-    description: Version to install and to switch to, such as V(0.32.15).
+    description: Version to install and to switch to, such as V(0.32.15), or V(b10488) of llama.cpp.
     type: str
     required: true
   archives:
-    description: Addresses of the release's C(.tar.zst) or C(.tgz) archives, unpacked in this order into one directory.
+    description: Addresses of the release's C(.tar.zst) or C(.tar.gz) archives, unpacked in this order into one directory.
     type: list
     elements: str
     required: true
@@ -42,6 +42,14 @@ options:
   checksums_url:
     description: Address of the release's own list of checksums, one line C(HASH  ./FILE) for each file.
     type: str
+  binary:
+    description: The executable below the directory of a version. A release without it is refused.
+    type: str
+    default: bin/ollama
+  flatten:
+    description: Whether folders that hold all the rest of a release are left out, as llama.cpp's archives have one.
+    type: bool
+    default: false
   link:
     description:
       - Where a link to the executable is wanted, such as V(/usr/local/bin/ollama).
@@ -129,6 +137,8 @@ def main() -> None:
             "sha256": {"type": "dict", "default": {}},
             "fetch": {"type": "bool", "default": True},
             "checksums_url": {"type": "str"},
+            "binary": {"type": "str", "default": "bin/ollama"},
+            "flatten": {"type": "bool", "default": False},
             "link": {"type": "path"},
             "keep": {"type": "int", "default": 1},
             "unpack_factor": {"type": "float", "default": 3.0},

@@ -22,7 +22,8 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.download 
 )
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.unpack import ReleaseError, unpack
 
-VERSION = re.compile(r"\d+\.\d+\.\d+(-[0-9A-Za-z.]+)?")
+# 0.32.15 of Ollama, b10488 of llama.cpp; after a dash what tells builds of one version apart.
+VERSION = re.compile(r"(\d+\.\d+\.\d+|b\d+)(-[0-9A-Za-z.-]+)?")
 MANIFEST = "release.json"
 
 
@@ -46,6 +47,7 @@ class Request:
     archives: list[Archive]
     checksums_url: str | None = None
     binary: str = "bin/ollama"
+    flatten: bool = False
     link: str | None = None
     fetch: bool = True
     keep: int = 1
@@ -262,6 +264,8 @@ def install(request: Request, missing: list[Archive], progress: Progress) -> Non
         for archive in missing:
             progress.report("unpack", archive.name, 0, None)
             unpack(files[archive.name], partial, request.zstd)
+        if request.flatten:
+            flatten(partial)
         if not os.access(os.path.join(partial, request.binary), os.X_OK):
             raise ReleaseError(f"the archives of {request.version} hold no executable {request.binary}")
         write_manifest(partial, request.version, {**recorded, **sums})
@@ -270,6 +274,21 @@ def install(request: Request, missing: list[Archive], progress: Progress) -> Non
         raise
     put_in_place(request, partial)
     shutil.rmtree(os.path.dirname(request.downloads))
+
+
+def flatten(directory: str) -> None:
+    """Leaves out folders that hold all the rest, such as the one that an archive names after its version."""
+    while True:
+        entries = os.listdir(directory)
+        inner = os.path.join(directory, entries[0]) if len(entries) == 1 else ""
+        if not inner or os.path.islink(inner) or not os.path.isdir(inner):
+            return
+        # Under another name first: the folder may hold one of its own name.
+        aside = os.path.join(directory, ".flatten")
+        os.rename(inner, aside)
+        for name in os.listdir(aside):
+            os.rename(os.path.join(aside, name), os.path.join(directory, name))
+        os.rmdir(aside)
 
 
 def remote_bytes(request: Request, archive: Archive) -> int | None:
@@ -328,7 +347,7 @@ def apply(request: Request, progress: Progress) -> State:
 def run(request: Request, progress: Progress, check_mode: bool) -> State:
     """Returns the state that was found, after making the request true unless in check mode."""
     if not VERSION.fullmatch(request.version):
-        raise ReleaseError(f"{request.version!r} is not a version: write it like 0.32.15")
+        raise ReleaseError(f"{request.version!r} is not a version: write it like 0.32.15 or b10488")
     state = inspect(request)
     if state.satisfied(request.version):
         return state

@@ -271,3 +271,41 @@ def test_killed_anywhere_converges(
         assert (host.root / "current/lib/ollama/rocm/r.so").exists()
         assert [entry for entry in host.versions() if entry.startswith(".")] == []
     pytest.fail("the installation never ran through")
+
+
+@pytest.mark.parametrize(
+    ("made", "left"),
+    [
+        (["llama-b1/llama-server", "llama-b1/lib.so"], ["lib.so", "llama-server"]),
+        (["build/bin/llama-server", "build/bin/lib.so"], ["lib.so", "llama-server"]),
+        (["llama-b1/llama-b1", "llama-b1/lib.so"], ["lib.so", "llama-b1"]),
+        (["bin/ollama", "lib/ollama/v.so"], ["bin", "lib"]),
+        (["llama-server"], ["llama-server"]),
+    ],
+)
+def test_folders_that_hold_all_the_rest_are_left_out(tmp_path: Path, made: list[str], left: list[str]) -> None:
+    for name in made:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    release.flatten(str(tmp_path))
+    assert sorted(os.listdir(tmp_path)) == left
+
+
+def test_a_build_of_llama_cpp_is_a_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "open_url", lambda url, **_options: urllib.request.urlopen(url))
+    packed = tmp_path / "llama-b10488-bin-ubuntu-x64.tar.gz"
+    with tarfile.open(packed, "w:gz") as tar:
+        info = tarfile.TarInfo("llama-b10488/llama-server")
+        info.mode = 0o755
+        tar.addfile(info, io.BytesIO(b""))
+    version = "b10488-ubuntu-x64"
+    request = Request(
+        root=str(tmp_path / "opt"),
+        version=version,
+        archives=[Archive(packed.name, packed.as_uri(), hashlib.sha256(packed.read_bytes()).hexdigest())],
+        binary="llama-server",
+        flatten=True,
+    )
+    assert not release.run(request, QUIET, check_mode=False).satisfied(version)
+    assert os.access(tmp_path / "opt/versions" / version / "llama-server", os.X_OK)
+    assert release.run(request, QUIET, check_mode=False).satisfied(version)

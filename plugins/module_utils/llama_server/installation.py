@@ -1,0 +1,169 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host has of llama.cpp: the binary, what it can, the services that run it, and what they load."""
+
+from __future__ import annotations
+
+import grp
+import os
+import re
+import shutil
+import stat
+from typing import Any, Callable
+
+from ansible_collections.lamplighter.fleet.plugins.module_utils.llama_server.build import (
+    find,
+    parse_devices,
+    parse_help,
+    parse_version,
+)
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.environment import service_settings
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.installation import (
+    gather_account,
+    modified,
+    os_release,
+    started_at,
+    unit_properties,
+)
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.listener import find_listener
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.release import installed_versions, linked_version
+from ansible_collections.lamplighter.fleet.plugins.module_utils.unit_files import (
+    LLAMA_SERVER,
+    MARKER,
+    read,
+    unit_files,
+)
+
+PROPERTIES = (
+    "Id",
+    "ActiveState",
+    "UnitFileState",
+    "MainPID",
+    "NeedDaemonReload",
+    "DropInPaths",
+    "ExecMainStartTimestampMonotonic",
+)
+# A file of the engine or a model that was exchanged under a running server.
+EXCHANGED = re.compile(r"/\S*(?:\.so[.\d]*|\.gguf|/llama-server) \(deleted\)$", re.MULTILINE)
+
+Run = Callable[[list[str]], tuple[int, str]]
+
+
+def exchanged(pid: str) -> bool:
+    return bool(EXCHANGED.search(read(f"/proc/{pid}/maps") or ""))
+
+
+def gather_units(run: Run, root: str) -> list[dict[str, Any]]:
+    files = unit_files(LLAMA_SERVER)
+    if not files:
+        return []
+    shown = run(["systemctl", "show", *files, "--property=" + ",".join(PROPERTIES)])[1]
+    properties = {block.get("Id", ""): block for block in map(unit_properties, shown.split("\n\n"))}
+    return [_unit(name, path, properties.get(name, {}), root) for name, path in files.items()]
+
+
+def _unit(name: str, path: str, properties: dict[str, str], root: str) -> dict[str, Any]:
+    text = read(path) or ""
+    settings = [path, *properties.get("DropInPaths", "").split()]
+    settings += [value.lstrip("-") for _key, value in service_settings(text, "EnvironmentFile")]
+    start = started_at(properties.get("ExecMainStartTimestampMonotonic", ""))
+    pid = properties.get("MainPID", "0")
+    running = pid not in ("", "0")
+    if root in text:
+        settings.append(os.path.join(root, "current"))
+    newer = running and start is not None and max(map(modified, settings)) > start
+    return {
+        "name": name,
+        "path": path,
+        "ours": MARKER in text,
+        "active": properties.get("ActiveState") or None,
+        "enabled": properties.get("UnitFileState") == "enabled",
+        "main_pid": int(pid) if running else None,
+        "stale": newer or properties.get("NeedDaemonReload") == "yes" or (running and exchanged(pid)),
+    }
+
+
+def gather_build(run: Run, binary: str, environment: dict[str, str]) -> dict[str, Any]:
+    """What the binary says of itself. It tells its version on standard error."""
+    facts: dict[str, Any] = {"version": None, "options": [], "devices": [], "problem": None}
+    code, said = run(["sh", "-c", 'exec "$0" --version 2>&1', binary])
+    if code:
+        facts["problem"] = (said.strip().splitlines() or [f"it ended with {code}"])[-1]
+        return facts
+    facts["version"] = parse_version(said)
+    facts["options"] = parse_help(run([binary, "--help"])[1])
+    if not find(facts["options"], "--model") or not find(facts["options"], "--port"):
+        facts["problem"] = "its --help is not that of llama-server"
+    elif find(facts["options"], "--list-devices"):
+        settings = [f"{name}={value}" for name, value in environment.items()]
+        facts["devices"] = parse_devices(run(["env", *settings, binary, "--list-devices"])[1])
+    return facts
+
+
+def origin(binary: str | None, root: str) -> str:
+    if not binary:
+        return "none"
+    real = os.path.realpath(binary)
+    if real.startswith(os.path.realpath(root) + "/"):
+        return "ours"
+    return "distribution" if real.startswith(("/usr/bin/", "/usr/lib/", "/usr/libexec/")) else "binary"
+
+
+def closed(path: str, user: dict[str, Any]) -> str | None:
+    """The first part of the path that the service's user may not pass or read."""
+    groups = {group.gr_gid for group in grp.getgrall() if user["user"] in [group.gr_name, *group.gr_mem]}
+    parts = path.strip("/").split("/")
+    for count in range(1, len(parts) + 1):
+        part = "/" + "/".join(parts[:count])
+        status = os.stat(part)
+        shift = 6 if status.st_uid == user["uid"] else 3 if status.st_gid in groups else 0
+        wanted = 0o1 if stat.S_ISDIR(status.st_mode) else 0o4
+        if not (status.st_mode >> shift) & wanted:
+            return part
+    return None
+
+
+def model_problem(path: str, user: dict[str, Any]) -> str | None:
+    """Why no server can load this file, or None."""
+    if not os.path.exists(path):
+        return "does not exist: copy it there, or let the role models fetch it."
+    if not os.path.isfile(path):
+        return "is not a file: name the GGUF itself."
+    with open(path, "rb") as model:
+        magic = model.read(4)
+    if magic != b"GGUF":
+        return f"is not a GGUF: it begins with {magic!r}. Fetch it again, or convert it."
+    barred = closed(path, user)
+    return f"cannot be read by {user['user']}: {barred} is closed to it." if barred else None
+
+
+def gather(
+    run: Run,
+    binary: str | None,
+    root: str,
+    user: str,
+    environment: dict[str, str],
+    ports: list[int],
+    models: list[str],
+) -> dict[str, Any]:
+    found = binary or shutil.which("llama-server")
+    found = found if found and os.access(found, os.X_OK) else None
+    build: dict[str, Any] = {"version": None, "options": [], "devices": [], "problem": None}
+    if found:
+        build = gather_build(run, found, environment)
+    account = gather_account(user)
+    return {
+        "machine": os.uname().machine,
+        "os": os_release(read("/etc/os-release") or ""),
+        "systemd": os.path.isdir("/run/systemd/system"),
+        "binary": found,
+        "source": origin(found, root),
+        **build,
+        "current": linked_version(root, "current"),
+        "versions": installed_versions(os.path.join(root, "versions")),
+        "units": gather_units(run, root),
+        "account": account,
+        "listeners": {str(port): find_listener(port) for port in ports},
+        "models": [{"path": path, "problem": model_problem(path, account)} for path in models],
+    }
