@@ -33,7 +33,7 @@ options:
         type: str
       backend:
         description:
-          - V(auto) orders what the host can have; V(fastest) does so and has each rung measured.
+          - V(auto) orders what the host can have; V(fastest) has each rung measured and then begins with the fastest.
           - A named backend is the only rung, and an error where the hardware cannot have it.
         type: str
         choices: [auto, fastest, rocm, vulkan, cuda, cpu]
@@ -54,8 +54,25 @@ options:
       proven:
         description:
           - The rung that an earlier run proved on this host, with C(engine), C(engine_version), C(backend) and C(id).
-            It goes first while the engine is the same.
-          - With C(backend=fastest) it does so only if C(measured) is true, that is if all rungs were measured then.
+            It goes first while the engine is the same. One that is not the best also needs the same C(fingerprint).
+          - With C(backend=fastest) the fastest of C(measured) goes first while its C(fingerprint) is that of the host.
+        type: dict
+        default: {}
+      measure_for:
+        description: What V(fastest) compares, V(generation), V(prompt) or V(mixed).
+        type: str
+        default: generation
+      model:
+        description: The model that proofs and measurements are made with; a part of the fingerprint.
+        type: str
+      accept_software_vulkan:
+        description:
+          - Whether Mesa's llvmpipe, a Vulkan device that is a program on the processor, makes a rung V(vulkan) where no
+            GPU does. Only for C(engine=llama_server).
+        type: bool
+        default: false
+      rocm:
+        description: The inventory's wishes for ROCm, the variables of the role rocm without their prefix.
         type: dict
         default: {}
       installation:
@@ -83,11 +100,13 @@ RETURN = r"""
 _value:
   description:
     - C(engine), C(engine_version), C(backend) and C(accept) as asked for.
-    - C(measure) tells that every rung is to be measured.
+    - C(measure) tells that every rung is to be measured, for C(measure_for). C(measured) has the remembered
+      measurements that have put the first rung first, else it is empty; C(fingerprint) is what they hold for.
+    - C(accept_software_vulkan) as asked for.
     - C(status) is V(gpu) if a rung uses a GPU, else V(cpu).
     - C(rungs), in the order to try, each with C(id), C(backend), C(reason), C(environment) (names and texts),
-      C(requires) (out of V(rocm_payload), V(kfd), V(vulkan_icd) and V(nvidia_driver)) and C(devices) (GPU indexes);
-      for llama-server also C(arguments).
+      C(requires) (out of V(rocm_payload), V(rocm_libraries), V(kfd), V(vulkan_icd), V(vulkan_software) and
+      V(nvidia_driver)) and C(devices) (GPU indexes); for llama-server also C(arguments).
     - C(degraded_if) lists the backends that are no success on this host.
     - C(devices) has every GPU, C(used) or not, with the C(reason) and C(known_issues).
     - C(kernel) has C(parameters) (each with C(name), C(value), C(state) and C(reason)), C(reboot),

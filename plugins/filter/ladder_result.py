@@ -10,6 +10,7 @@ version_added: 0.1.0
 short_description: Add the proof of one more rung to the result of the ladder
 description:
   - Records the proof of the next rung of the plan, picks the best rung so far and says whether to go on.
+  - Where the plan says C(measure), every rung is tried, and the fastest that is proven is the best.
 options:
   _input:
     description: The result so far, V({}) at the beginning.
@@ -19,16 +20,26 @@ options:
     description: The plan of the filter P(lamplighter.fleet.inference_plan#filter).
     type: dict
     required: true
-  proof:
-    description: What the module M(lamplighter.fleet.inference_proof) returned for the rung.
-    type: dict
+  proofs:
+    description:
+      - What the module M(lamplighter.fleet.inference_proof) returned for the rung, one for each service of the engine.
+      - The worst of them counts.
+    type: list
+    elements: dict
     required: true
+  measured:
+    description:
+      - What the module M(lamplighter.fleet.inference_benchmark) returned for each service.
+      - Empty if the rung is not proven.
+      - Left out before it has run.
+    type: list
+    elements: dict
 """
 
 EXAMPLES = r"""
 - name: Result of the ladder
   ansible.builtin.set_fact:
-    inference_result: "{{ {} | lamplighter.fleet.ladder_result(inference_plan, proof) }}"
+    inference_result: "{{ {} | lamplighter.fleet.ladder_result(inference_plan, [proof]) }}"
 """
 
 RETURN = r"""
@@ -37,6 +48,7 @@ _value:
     - The new result. C(rung), C(backend), C(verdict) and C(tokens_per_second) (C(prompt) and C(generation)) are those
       of the best rung; C(rung) and C(backend) are null while every rung has failed.
     - C(rungs) has C(id), C(backend), C(verdict), C(reasons), C(remedies) and C(evidence) of each rung that was tried.
+    - C(measured) of a rung has the tokens per second that were measured, C(prompt) and C(generation).
     - C(refused), while the best is not accepted, has what the plan turned down and why.
     - C(accepted) says whether the inventory is content with the best, C(finished) whether there is nothing better to
       try, C(remedies) what a person can do, C(proven) what to remember on the host, and C(story) tells it all.
@@ -46,6 +58,10 @@ _value:
 from typing import Any
 
 from ansible_collections.lamplighter.fleet.plugins.filter.proof_story import proof_story
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.fastest import choose, told
+
+VERDICTS = ("failed", "degraded", "proven")
+FIGURES = {"prompt": "prompt_tokens_per_second", "generation": "generation_tokens_per_second"}
 
 
 def rank(rung: dict[str, Any]) -> int:
@@ -55,32 +71,105 @@ def rank(rung: dict[str, Any]) -> int:
     return 2 * (rung["backend"] != "cpu") + 1 + (rung["verdict"] == "proven")
 
 
-def ladder_result(result: dict[str, Any], plan: dict[str, Any], proof: dict[str, Any]) -> dict[str, Any]:
+def worst(proofs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The proof that counts for the rung; with what is wrong with the others."""
+    chosen = min(proofs, key=lambda proof: VERDICTS.index(proof["verdict"]))
+    others = [proof for proof in proofs if proof is not chosen and proof["verdict"] != "proven"]
+    more = {key: [line for proof in others for line in proof[key]] for key in ("reasons", "remedies")}
+    named = f"{chosen.get('model')}: " if len(proofs) > 1 and chosen["reasons"] else ""
+    reasons = [named + reason if at == 0 else reason for at, reason in enumerate(chosen["reasons"])]
+    return {
+        **chosen,
+        "reasons": reasons + [f"also {reason}" for reason in more["reasons"]],
+        "remedies": list(dict.fromkeys([*chosen["remedies"], *more["remedies"]])),
+    }
+
+
+def figures(measured: list[dict[str, Any]]) -> dict[str, float]:
+    """Tokens per second over all services: each has its share of what the rung can do."""
+    found = {}
+    for name, key in FIGURES.items():
+        medians = [(one.get(key) or {}).get("median") for one in measured]
+        known = [value for value in medians if value]
+        if known and len(known) == len(measured):
+            found[name] = round(len(known) / sum(1 / value for value in known), 1)
+    return found
+
+
+def best_of(rungs: list[dict[str, Any]], plan: dict[str, Any]) -> dict[str, Any]:
+    """The fastest proven rung where the plan measures, else the highest."""
+    proven = {rung["id"]: rung for rung in rungs if rung["verdict"] == "proven" and rung.get("measured")}
+    if plan.get("measure") and proven:
+        measured = {name: rung["measured"] for name, rung in proven.items()}
+        name = choose(measured, plan["measure_for"], list(proven))
+        if name:
+            return proven[name]
+    return max(rungs, key=rank)
+
+
+def memory(rungs: list[dict[str, Any]], best: dict[str, Any], plan: dict[str, Any], version: Any) -> dict[str, Any]:
+    """What the host remembers of a proven rung."""
+    remembered = {
+        "engine": plan["engine"],
+        # The version of a package is the inventory's word; the engine knows its build.
+        "engine_version": plan.get("engine_version") or version,
+        "backend": best["backend"],
+        "id": best["id"],
+        "fingerprint": plan.get("fingerprint", {}),
+    }
+    failed = [rung["id"] for rung in rungs if rung["verdict"] == "failed"]
+    known = (plan.get("measured") or {}).get("rungs") or {}
+    measured = {name: figure for name, figure in known.items() if name not in failed}
+    if plan.get("measure"):
+        measured = {rung["id"]: rung["measured"] for rung in rungs if rung.get("measured")}
+    if measured:
+        remembered["measured"] = {"fingerprint": plan.get("fingerprint", {}), "rungs": measured}
+    return remembered
+
+
+def ladder_result(
+    result: dict[str, Any],
+    plan: dict[str, Any],
+    proofs: list[dict[str, Any]],
+    measured: list[dict[str, Any]] | None = None,
+) -> dict[str, Any]:
     before = result.get("rungs", [])
-    tried = plan["rungs"][len(before)]
-    rungs = [*before, {"id": tried["id"], **{key: proof[key] for key in COPIED}}]
-    best = max(rungs, key=rank)
+    tried, proof = plan["rungs"][len(before)], worst(proofs)
+    rung = {"id": tried["id"], **{key: proof[key] for key in COPIED}}
+    if measured:
+        rung["measured"] = figures(measured)
+    rungs = [*before, rung]
+    best = best_of(rungs, plan)
     succeeded = rank(best) > 0
     left = plan["rungs"][len(rungs) :]
     speed = best["evidence"].get("speed") or {}
-    version = {"engine": plan["engine"], "engine_version": proof["engine_version"]}
+    speeds = {name: speed.get(name) for name in FIGURES} | (best.get("measured") or {})
+    outrun = any(rung["verdict"] == "proven" and rung["backend"] != "cpu" and rung.get("measured") for rung in rungs)
+    outrun = outrun and bool(best.get("measured"))
     new = {
         "rung": best["id"] if succeeded else None,
         "backend": best["backend"] if succeeded else None,
         "verdict": best["verdict"],
-        "tokens_per_second": {name: speed.get(name) for name in ("prompt", "generation")},
+        "tokens_per_second": speeds,
         "rungs": rungs,
-        "accepted": succeeded and best["backend"] not in plan.get("degraded_if", []),
+        # A processor that outruns a proven GPU is no step down.
+        "accepted": succeeded and (best["backend"] not in plan.get("degraded_if", []) or outrun),
         # A GPU that works in part is better than the CPU: no need to see that one work.
         "finished": best["verdict"] == "proven" or all(succeeded and rung["backend"] == "cpu" for rung in left),
         "remedies": list(dict.fromkeys(remedy for rung in rungs for remedy in rung["remedies"])),
     }
+    if plan.get("measure"):
+        # A rung without its figures is not done yet.
+        new["finished"] = measured is not None and not left
+        new["told"] = told(
+            {rung["id"]: rung["measured"] for rung in rungs if rung.get("measured")}, plan["measure_for"], best["id"]
+        )
     if not new["accepted"]:
         # Why there was nothing better to try, and what only a person can change about it.
         new["refused"] = [f"{entry['option']}: {entry['reason']}" for entry in plan.get("refused", [])]
         new["remedies"] += [f"{step['what']}: {step['how']}" for step in plan.get("steps", [])]
     proven = best["verdict"] == "proven" and new["accepted"]
-    new["proven"] = {**version, "backend": best["backend"], "id": best["id"]} if proven else {}
+    new["proven"] = memory(rungs, best, plan, proof["engine_version"]) if proven else {}
     return {**new, "story": proof_story(new)}
 
 

@@ -48,6 +48,7 @@ from ansible_collections.lamplighter.fleet.plugins.plugin_utils.wsl_text import 
 WIDTH = 92
 LABEL = 11
 GIB = 1024**3
+MEASURED = {"generation": "generation", "prompt": "reading prompts", "mixed": "a mix of prompts and generation"}
 BACKENDS = {"rocm": "ROCm", "vulkan": "Vulkan", "cuda": "CUDA", "cpu": "the processor"}
 ENGINES = {"ollama": "Ollama", "llama_server": "llama-server"}
 
@@ -171,6 +172,13 @@ def _for_people(plan: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _proof(plan: Mapping[str, Any], success: str) -> list[str]:
+    if plan.get("measure"):
+        measured = f"each rung is proven and measured, the fastest at {MEASURED[plan['measure_for']]} is kept"
+        return _block("Proof", f"{measured}; {success}." if success else f"{measured}.")
+    return _block("Proof", f"each rung is proven before it is kept; {success}.") if success else []
+
+
 def plan_text(plan: Mapping[str, Any], gpu_facts: Mapping[str, Any] | None = None, host: str = "this host") -> str:
     """One block of text for one host."""
     headline = _headline(plan, host)
@@ -178,7 +186,7 @@ def plan_text(plan: Mapping[str, Any], gpu_facts: Mapping[str, Any] | None = Non
     success = "a host that ends on the processor fails" if plan["degraded_if"] else ""
     own = [
         *_rungs(plan),
-        *(_block("Proof", f"each rung is proven before it is kept; {success}.") if success else []),
+        *_proof(plan, success),
         *_block("Memory", f"{plan['memory']['advice']}.{accepted if len(plan['rungs']) > 1 else ''}"),
         *_kernel(plan),
         *_refused(plan),

@@ -77,7 +77,7 @@ def _mib(size: int) -> str:
 
 
 def proof_story(result: dict[str, Any]) -> str:
-    lines = headline(result)
+    lines = headline(result) + ([f"{result['told']}."] if result.get("told") else [])
     tried = [rung for rung in result["rungs"] if rung["verdict"] != "proven" or not result["accepted"]]
     if tried:
         lines += ["", "Tried, in this order:"]

@@ -11,12 +11,14 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils import catalogue
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.devices import judge_devices
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.engine import read_engine
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.facts import Machine, read_facts
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.fastest import fingerprint
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.host_rules import host_rules
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.kernel import plan_kernel
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.memory import plan_memory
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.notes import make_notes
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.policy import PlanError, Policy, read_policy
-from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.rungs import REMEMBERED, build_ladder
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.rocm import plan_rocm
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.rungs import build_ladder
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.wsl import plan_wsl
 
 
@@ -63,20 +65,8 @@ def _degraded_if(candidates: list, rungs: list, policy: Policy) -> list:
     if policy.forced or "cpu" in policy.accept:
         return []
     fixable = any(one.mine and one.gpu.driver != "radeon" for one in candidates)
-    return ["cpu"] if len(rungs) > 1 or fixable else []
-
-
-def _rocm(rungs: list, machine: Machine, engine: dict, policy: Policy) -> dict:
-    """What of ROCm the host itself needs: with Ollama nothing, because the release brings its own."""
-    if not any(rung["backend"] == "rocm" for rung in rungs):
-        return {"install": [], "bundled": engine["rocm"], "reason": "no rung uses ROCm"}
-    if engine["name"] == "llama_server" and machine.rocm_version is None:
-        reason = "llama-server's ROCm build uses the host's ROCm libraries, and none are installed"
-        return {"install": ["rocm-hip-runtime", "rocblas", "hipblas"], "bundled": None, "reason": reason}
-    if engine["name"] == "llama_server":
-        return {"install": [], "bundled": None, "reason": f"ROCm {machine.rocm_version} is installed"}
-    reason = f"{engine['title']} brings ROCm {engine['rocm']}; the kernel's own amdgpu driver is enough"
-    return {"install": [], "bundled": engine["rocm"], "reason": reason}
+    gpu = any(rung["devices"] or rung["backend"] == "cuda" for rung in rungs)
+    return ["cpu"] if gpu or fixable else []
 
 
 def make_plan(facts: Any, policy: Any = None) -> dict:
@@ -88,7 +78,7 @@ def make_plan(facts: Any, policy: Any = None) -> dict:
     candidates = judge_devices(machine, engine, wanted)
     amd = [one.gpu for one in candidates if one.rocm and not one.masked]
     avoid_rocm = any(rule.get("avoid") == "rocm" for rule in host_rules(amd, machine, engine, "rocm"))
-    rungs, refused = build_ladder(candidates, machine, engine, wanted, avoid_rocm)
+    rungs, refused, measured = build_ladder(candidates, machine, engine, wanted, avoid_rocm)
     used = [gpu for gpu in machine.gpus if gpu.index in rungs[0]["devices"]]
     memory = plan_memory(rungs[0], used, machine, engine)
     notes = make_notes(candidates, rungs, memory, machine, engine, wanted)
@@ -97,13 +87,17 @@ def make_plan(facts: Any, policy: Any = None) -> dict:
         "engine_version": wanted.engine_version,
         "backend": wanted.backend,
         "status": "gpu" if any(rung["backend"] != "cpu" for rung in rungs) else "cpu",
-        "measure": wanted.backend == "fastest" and not rungs[0]["reason"].startswith(REMEMBERED),
+        "measure": wanted.backend == "fastest" and not measured,
+        "measured": measured,
+        "measure_for": wanted.measure_for,
+        "fingerprint": fingerprint(machine, wanted.engine, wanted.engine_version, wanted.model),
+        "accept_software_vulkan": wanted.software_vulkan,
         "accept": list(wanted.accept),
         "degraded_if": _degraded_if(candidates, rungs, wanted),
         "rungs": rungs,
         "devices": _devices(candidates, machine, rungs, wanted),
         "kernel": plan_kernel(used, machine, wanted),
-        "rocm": _rocm(rungs, machine, engine, wanted),
+        "rocm": plan_rocm(candidates, rungs, machine, engine, wanted),
         "memory": memory,
         "wsl": plan_wsl(facts, rungs, policy or {}, wanted.catalogue),
         "warnings": notes.warnings,

@@ -214,7 +214,23 @@ def _about_environment(notes: Notes, rungs: list, policy: Policy, machine: Machi
         notes.warn("override_unused", "HSA_OVERRIDE_GFX_VERSION is set for a host without an AMD GPU.", "Remove it.")
 
 
+def _about_the_other_engine(notes: Notes, policy: Policy) -> None:
+    """One host, one engine: two would hold the GPU's memory from each other."""
+    others = policy.installation.get("llama_server_units")
+    active = mapping(policy.installation.get("service")).get("active") == "active"
+    if policy.engine == "llama_server":
+        others = ["ollama.service"] if active else []
+    if isinstance(others, list) and others:
+        notes.warn(
+            "other_engine_stands_down",
+            f"{', '.join(str(name) for name in others)}: stopped and disabled before {policy.engine} starts.",
+            "Nothing to do; nothing of it is removed. inference_engine names the engine that a host is to have.",
+        )
+
+
 def _about_installation(notes: Notes, policy: Policy, engine: dict, rungs: list) -> None:
+    if policy.engine != "ollama":
+        return
     found, unit = policy.installation, mapping(policy.installation.get("unit"))
     _normalised, problems = check_environment(mapping(unit.get("environment")), engine.get("version", "0.32.15"))
     for item in problems:
@@ -277,5 +293,6 @@ def make_notes(candidates: list, rungs: list, memory: dict, machine: Machine, en
     _about_memory(notes, used, memory, policy)
     _about_environment(notes, rungs, policy, machine)
     _about_masks(notes, rungs, machine, policy)
+    _about_the_other_engine(notes, policy)
     _about_installation(notes, policy, engine, rungs)
     return notes

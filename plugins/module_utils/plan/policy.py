@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue import ollama
 from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue.ollama_environment import check_environment
 from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue.schema import check_additions
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.fastest import PURPOSES
 
 ENGINES = ("ollama", "llama_server")
 BACKENDS = ("rocm", "vulkan", "cuda", "cpu")
@@ -34,6 +35,10 @@ class Policy:
     proven: dict
     installation: dict
     unified_memory_bytes: int | None
+    software_vulkan: bool = False
+    rocm: dict = field(default_factory=dict)
+    measure_for: str = "generation"
+    model: str = ""
 
     @property
     def forced(self) -> str | None:
@@ -53,6 +58,12 @@ def _dict(name: str, value: Any) -> dict:
     if not isinstance(value, dict):
         raise PlanError(f"{name} is {value!r}. It must be a dictionary. Correct it in the inventory.")
     return dict(value)
+
+
+def _flag(name: str, value: Any) -> bool:
+    if value not in (None, True, False):
+        raise PlanError(f"{name} is {value!r}. Allowed: true, false. Correct it in the inventory.")
+    return bool(value)
 
 
 def _engine_version(engine: str, value: Any) -> str:
@@ -120,4 +131,8 @@ def read_policy(policy: Any) -> Policy:
         proven=_dict("proven", raw.get("proven")),
         installation=_dict("installation", raw.get("installation")),
         unified_memory_bytes=wanted,
+        software_vulkan=_flag("accept_software_vulkan", raw.get("accept_software_vulkan")),
+        rocm=_dict("rocm", raw.get("rocm")),
+        measure_for=_choice("measure_for", raw.get("measure_for") or "generation", tuple(PURPOSES)),
+        model=str(raw.get("model") or ""),
     )

@@ -10,15 +10,19 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.devices imp
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.engine import advice, override_target, rocm_refusal
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.environment import merge, rung_environment
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.facts import Machine
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.fastest import changes, choose, fingerprint, told
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.policy import PlanError, Policy
 
 REMEMBERED = "proven on this host before"
+MEASURED = "the fastest on this host"
 REQUIRES = {
     "rocm": ["rocm_payload", "kfd"],
     "vulkan": ["vulkan_icd"],
     "cuda": ["nvidia_driver"],
     "cpu": [],
 }
+# A build of llama.cpp for ROCm takes its libraries from the host.
+LLAMA_REQUIRES = {**REQUIRES, "rocm": ["rocm_libraries", "kfd"]}
 
 
 class Ladder:
@@ -43,7 +47,7 @@ class Ladder:
             "backend": backend,
             "reason": reason,
             "environment": merge(environment, self.policy),
-            "requires": list(REQUIRES[backend]),
+            "requires": list((REQUIRES if self.engine["name"] == "ollama" else LLAMA_REQUIRES)[backend]),
             "devices": [gpu.index for gpu in gpus],
         }
         if self.engine["name"] == "llama_server":
@@ -100,12 +104,22 @@ class Ladder:
     def vulkan(self, candidates: list) -> dict | None:
         group = [one for one in candidates if one.vulkan]
         if not group:
-            return None
+            return self.software_vulkan(candidates)
         vendors = {one.gpu.vendor for one in group}
         why = "NVIDIA's driver brings Vulkan, too" if vendors == {"nvidia"} else "Vulkan drives them together"
         if "nvidia" not in vendors:
             why = "Mesa's Vulkan driver needs no ROCm"
         return self.rung("vulkan", group, f"{_names(group)}: {why}")
+
+    def software_vulkan(self, candidates: list) -> dict | None:
+        """Mesa's llvmpipe. ggml leaves devices of this kind out unless they are named."""
+        if not self.policy.software_vulkan or self.engine["name"] != "llama_server":
+            return None
+        if any(one.usable for one in candidates):
+            return None
+        rung = self.rung("vulkan", [], "Vulkan on software (llvmpipe), which the inventory accepts")
+        mask = {} if "GGML_VK_VISIBLE_DEVICES" in rung["environment"] else {"GGML_VK_VISIBLE_DEVICES": "0"}
+        return {**rung, "environment": {**rung["environment"], **mask}, "requires": ["vulkan_software"]}
 
 
 def _names(candidates: list) -> str:
@@ -192,25 +206,38 @@ def _cpu_reason(machine: Machine, candidates: list, rungs: list) -> str:
     return "no GPU for inference in this machine"
 
 
-def _remembered_first(ladder: Ladder, rungs: list) -> list:
-    """The rung that was proven on this host goes first, so that the next run changes nothing."""
+def _remembered_first(ladder: Ladder, rungs: list) -> tuple:
+    """The rung that was proven here goes first, so that the next run changes nothing; and what was measured."""
     proven, policy = ladder.policy.proven, ladder.policy
-    if not proven or (policy.backend == "fastest" and proven.get("measured") is not True):
-        return rungs
-    known = [rung for rung in rungs if rung["id"] == (proven.get("id") or proven.get("backend"))]
-    same = proven.get("engine", policy.engine) == policy.engine
-    same = same and proven.get("engine_version", policy.engine_version) == policy.engine_version
-    label = f"remembered {proven.get('id') or proven.get('backend')}"
-    if not same:
-        ladder.refuse(label, f"proven with {proven.get('engine_version')}, and this is {policy.engine_version}")
+    now = fingerprint(ladder.machine, policy.engine, policy.engine_version, policy.model)
+    measured = proven.get("measured") if isinstance(proven.get("measured"), dict) else {}
+    if not proven or (policy.backend == "fastest" and not measured):
+        return rungs, {}
+    name = proven.get("id") or proven.get("backend")
+    if policy.backend == "fastest":
+        name = choose(measured.get("rungs") or {}, policy.measure_for, [rung["id"] for rung in rungs]) or name
+    known = [rung for rung in rungs if rung["id"] == name]
+    then = {**now, **{key: proven[key] for key in ("engine", "engine_version") if proven.get(key)}}
+    changed = changes(then, now)
+    if policy.backend == "fastest":
+        changed += changes(measured.get("fingerprint"), now)
+    elif known and known[0] is not rungs[0]:
+        # A better rung failed then; what has changed since may have mended it.
+        changed += changes({**(proven.get("fingerprint") or {}), "model": None}, now)
+    label = f"remembered {name}"
+    if changed:
+        ladder.refuse(label, f"{'measured' if policy.backend == 'fastest' else 'proven'} when {changed[0]}")
     elif not known:
         ladder.refuse(label, "it is no rung of this plan any more")
+    elif policy.backend == "fastest":
+        known[0]["reason"] = f"{MEASURED}; {told(measured.get('rungs') or {}, policy.measure_for, name)}"
+        return known + [rung for rung in rungs if rung is not known[0]], measured
     elif known[0]["backend"] == "cpu" and len(rungs) > 1 and "cpu" not in policy.accept:
         ladder.refuse(label, "the host has a GPU, and the inventory does not accept cpu")
     else:
         known[0]["reason"] = f"{REMEMBERED}; {known[0]['reason']}"
-        return known + [rung for rung in rungs if rung is not known[0]]
-    return rungs
+        return known + [rung for rung in rungs if rung is not known[0]], {}
+    return rungs, {}
 
 
 def _refuse_what_guides_say(ladder: Ladder, one: Candidate) -> None:
@@ -223,7 +250,7 @@ def _refuse_what_guides_say(ladder: Ladder, one: Candidate) -> None:
 
 
 def build_ladder(candidates: list, machine: Machine, engine: dict, policy: Policy, avoid_rocm: bool) -> tuple:
-    """(rungs in order, what was refused)"""
+    """(rungs in order, what was refused, the measurements that decided the order)"""
     ladder = Ladder(machine, engine, policy)
     for one in candidates:
         for backend, reason in one.refusals.items():
@@ -238,7 +265,8 @@ def build_ladder(candidates: list, machine: Machine, engine: dict, policy: Polic
             raise PlanError(_cannot(policy.forced, candidates, machine, ladder))
     else:
         rungs.append(cpu)
-    return _remembered_first(ladder, rungs), ladder.refused
+    rungs, measured = _remembered_first(ladder, rungs)
+    return rungs, ladder.refused, measured
 
 
 def _cannot(backend: str, candidates: list, machine: Machine, ladder: Ladder) -> str:

@@ -39,11 +39,10 @@ class CallbackModule(CallbackBase):
         self.file = (folder / name).open("w", buffering=1)
 
     def write(self, status: str, result: Any) -> None:
-        kept = {
-            key: result._result[key]
-            for key in ("changed", "msg", "diff", "downloaded", "proof")
-            if key in result._result
-        }
+        said = result._result
+        if len(said.get("results", [])) == 1:  # a loop over one thing
+            said = {**said, **said["results"][0]}
+        kept = {key: said[key] for key in ("changed", "msg", "diff", "downloaded", "proof") if key in said}
         line = {
             "host": result._host.get_name(),
             "task": result._task.get_name().split(" : ")[-1],

@@ -11,6 +11,7 @@ from ansible_collections.lamplighter.fleet.plugins.filter.ladder_result import F
 
 PLAN: dict[str, Any] = {
     "engine": "ollama",
+    "fingerprint": {"kernel": "7.3.4"},
     "status": "gpu",
     "degraded_if": ["cpu"],
     "rungs": [{"id": name, "backend": name.partition("-")[0]} for name in ("rocm", "rocm-override", "vulkan", "cpu")],
@@ -39,7 +40,7 @@ def climb(plan: dict[str, Any], *outcomes: str) -> dict[str, Any]:
     for number, outcome in enumerate(outcomes):
         assert number == 0 or not result["finished"]
         before = copy.deepcopy((result, plan))
-        new = ladder_result(result, plan, proof(outcome))
+        new = ladder_result(result, plan, [proof(outcome)])
         assert (result, plan) == before
         result = new
     return result
@@ -74,7 +75,8 @@ def test_climb(plan, outcomes, rung, backend, verdict, accepted, finished, memor
 
 def test_what_is_remembered():
     proven = climb(PLAN, "failed rocm", "proven rocm")["proven"]
-    assert proven == {"engine": "ollama", "engine_version": "0.32.15", "backend": "rocm", "id": "rocm-override"}
+    version = {"engine": "ollama", "engine_version": "0.32.15"}
+    assert proven == {**version, "backend": "rocm", "id": "rocm-override", "fingerprint": {"kernel": "7.3.4"}}
 
 
 def test_speed_is_that_of_the_best_rung():
@@ -95,6 +97,113 @@ def test_the_plans_refusals_and_steps_are_told_only_where_they_matter():
     assert failed["remedies"][-1] == "Show the GPU to the container: add /dev/dri"
     assert "refused" not in climb(plan, "proven rocm")
     assert climb(plan, "proven rocm")["remedies"] == []
+
+
+# --- the fastest ---
+
+MEASURING: dict[str, Any] = {**PLAN, "measure": True, "measure_for": "generation"}
+
+
+def benchmark(prompt: float | None, generation: float | None) -> dict[str, Any]:
+    return {
+        "prompt_tokens_per_second": {"median": prompt},
+        "generation_tokens_per_second": {"median": generation},
+    }
+
+
+def race(plan: dict[str, Any], *runs: tuple[str, float, float]) -> dict[str, Any]:
+    """The result after each rung's outcome and speeds; a rung that is not proven is not measured."""
+    result: dict[str, Any] = {}
+    for outcome, prompt, generation in runs:
+        told = ladder_result(result, plan, [proof(outcome)])
+        assert not told["finished"]
+        measured = [benchmark(prompt, generation)] if outcome.startswith("proven") else []
+        result = ladder_result(result, plan, [proof(outcome)], measured)
+    return result
+
+
+ROCM, OVERRIDE, VULKAN, CPU = (
+    ("proven rocm", 900, 41),
+    ("failed rocm", 0, 0),
+    ("proven vulkan", 400, 52),
+    ("proven cpu", 90, 9),
+)
+# (measured for, runs, kept)
+RACES: list[tuple[str, list[tuple[str, float, float]], str]] = [
+    ("generation", [ROCM, OVERRIDE, VULKAN, CPU], "vulkan"),
+    ("prompt", [ROCM, OVERRIDE, VULKAN, CPU], "rocm"),
+    ("mixed", [ROCM, OVERRIDE, VULKAN, CPU], "rocm"),
+    ("generation", [("proven rocm", 900, 50), OVERRIDE, VULKAN, CPU], "rocm"),
+    ("generation", [("failed rocm", 0, 0), OVERRIDE, ("failed vulkan", 0, 0), CPU], "cpu"),
+    ("generation", [("degraded cpu", 0, 0), OVERRIDE, VULKAN, CPU], "vulkan"),
+]
+
+
+@pytest.mark.parametrize(("purpose", "runs", "kept"), RACES)
+def test_the_fastest_proven_rung_is_kept(purpose, runs, kept):
+    result = race({**MEASURING, "measure_for": purpose}, *runs)
+    assert (result["finished"], result["rung"]) == (True, kept)
+    measured = {rung["id"] for rung in result["rungs"] if rung.get("measured")}
+    assert set((result["proven"].get("measured") or {}).get("rungs", measured)) == measured
+
+
+def test_what_was_measured_is_remembered_and_told():
+    result = race(MEASURING, ROCM, OVERRIDE, VULKAN, CPU)
+    assert result["proven"]["measured"] == {
+        "fingerprint": {"kernel": "7.3.4"},
+        "rungs": {
+            "rocm": {"prompt": 900.0, "generation": 41.0},
+            "vulkan": {"prompt": 400.0, "generation": 52.0},
+            "cpu": {"prompt": 90.0, "generation": 9.0},
+        },
+    }
+    assert "measured (generation): rocm 41 t/s, vulkan 52 t/s, cpu 9 t/s: vulkan kept." in result["story"]
+    assert result["tokens_per_second"] == {"prompt": 400.0, "generation": 52.0}
+
+
+def test_a_processor_that_outruns_a_proven_gpu_is_accepted_and_no_other():
+    assert race(MEASURING, ROCM, OVERRIDE, VULKAN, ("proven cpu", 99, 99))["accepted"]
+    failed = [("failed rocm", 0.0, 0.0), ("failed rocm", 0.0, 0.0), ("failed vulkan", 0.0, 0.0)]
+    assert not race(MEASURING, *failed, CPU)["accepted"]
+
+
+def test_a_benchmark_that_broke_off_does_not_win():
+    result = race(MEASURING, ("proven rocm", None, None), OVERRIDE, VULKAN, CPU)  # type: ignore[arg-type]
+    assert result["rung"] == "vulkan"
+
+
+def test_a_remembered_measurement_is_kept_but_for_what_fails_now():
+    rungs = {"rocm": {"generation": 41.0}, "vulkan": {"generation": 52.0}}
+    plan = {**PLAN, "measure": False, "measured": {"rungs": rungs, "fingerprint": {}}}
+    assert climb(plan, "proven rocm")["proven"]["measured"]["rungs"] == rungs
+    after = climb(plan, "failed rocm", "failed rocm", "proven vulkan")
+    assert after["proven"]["measured"]["rungs"] == {"vulkan": {"generation": 52.0}}
+
+
+# --- several services ---
+
+
+def test_the_worst_of_several_services_counts():
+    one, two = {**proof("proven rocm"), "model": "a"}, {**proof("failed rocm"), "model": "b"}
+    result = ladder_result({}, PLAN, [one, two])
+    assert (result["verdict"], result["rungs"][0]["reasons"]) == ("failed", ["b: rocm failed"])
+    both = ladder_result({}, PLAN, [{**proof("degraded rocm"), "model": "a"}, two])
+    assert both["rungs"][0]["reasons"] == ["b: rocm failed", "also rocm degraded"]
+    assert both["rungs"][0]["remedies"] == ["mend rocm", "sleep"]
+    assert ladder_result({}, PLAN, [one, one])["verdict"] == "proven"
+
+
+def test_services_share_what_a_rung_can_do():
+    plan = {**MEASURING, "rungs": PLAN["rungs"][:1]}
+    figures = [benchmark(100, 30), benchmark(100, 60)]
+    result = ladder_result({}, plan, [proof("proven rocm")] * 2, figures)
+    assert result["rungs"][0]["measured"] == {"prompt": 100.0, "generation": 40.0}
+    assert (
+        "generation"
+        not in ladder_result({}, plan, [proof("proven rocm")] * 2, [figures[0], benchmark(100, None)])["rungs"][0][
+            "measured"
+        ]
+    )
 
 
 def test_it_is_a_filter():

@@ -102,8 +102,9 @@ def test_fastest_measures_every_rung_and_forgets_what_was_proven():
     assert [rung["id"] for rung in raphael["rungs"]] == ["vulkan", "rocm-override", "cpu"]
 
 
-def test_the_fastest_is_measured_once_for_each_release():
-    proven = {"id": "vulkan", "backend": "vulkan", "engine_version": "0.32.15", "measured": True}
+def test_an_engine_of_another_release_is_measured_again():
+    measured = {"fingerprint": {}, "rungs": {"rocm": {"generation": 40.0}, "vulkan": {"generation": 52.0}}}
+    proven = {"id": "vulkan", "backend": "vulkan", "engine_version": "0.32.15", "measured": measured}
     plan = make_plan(desktop(), {"backend": "fastest", "engine_version": "0.32.15", "proven": proven})
     assert (plan["measure"], plan["rungs"][0]["id"]) == (False, "vulkan")
     plan = make_plan(desktop(), {"backend": "fastest", "engine_version": "0.33.0-rc2", "proven": proven})
