@@ -19,6 +19,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.powershe
     Command,
     Expanded,
     Expression,
+    Value,
     doing,
     encoded,
     expression,
@@ -85,17 +86,16 @@ def environment(facts: dict[str, Any], wanted: dict[str, Any], scope: str) -> li
 def firewall_rule(facts: dict[str, Any], present: bool, scope: str, port: int) -> list[Change]:
     found = next((rule for rule in facts["firewall"] if rule["name"] == firewall.RULE), None)
     wanted = firewall.wanted_rule(facts["wsl"], port, scope) if present else None
-    if firewall.same_rule(found, wanted) if wanted else found is None:
+    if firewall.same_rule(found, wanted) if wanted else not facts["own_rule"]:
         changes = []
     else:
-        # SilentlyContinue: a rule of this name that does not admit this port is not among those found.
-        remove = Command("Remove-NetFirewallRule", {"Name": firewall.RULE, "ErrorAction": "SilentlyContinue"})
+        remove: list[Expression] = [[Command("Remove-NetFirewallRule", {"Name": firewall.RULE})]]
         change = Change(
             key="firewall",
             what="the firewall admits WSL2, and nobody else" if wanted else "our rule is not in the firewall",
             before=found and {key: found[key] for key in ("interface_alias", "local_address", "remote_address")},
             after=wanted and {key: wanted[key] for key in ("interface_alias", "local_address", "remote_address")},
-            commands=[[remove], *([[firewall.new_rule(wanted)]] if wanted else [])],
+            commands=[*(remove if facts["own_rule"] else []), *([[firewall.new_rule(wanted)]] if wanted else [])],
             elevated=True,
         )
         changes = [change]
@@ -119,7 +119,7 @@ def renewal(facts: dict[str, Any], alias: str | None) -> list[Change]:
             subscription=escape(_NETWORK_CONNECTED),
             arguments=f"-NoProfile -NonInteractive -EncodedCommand {encoded(again.text())}",
         )
-        register = {"TaskName": TASK, "TaskPath": TASK_FOLDER, "Xml": xml, "Force": True}
+        register: dict[str, Value] = {"TaskName": TASK, "TaskPath": TASK_FOLDER, "Xml": xml, "Force": True}
         commands = [[Command("Register-ScheduledTask", register)]]
     else:
         commands = [
@@ -149,8 +149,11 @@ def hyperv(facts: dict[str, Any], ports: list[int], remote: list[str]) -> list[C
     return [Change("hyperv", what, found, wanted, commands, elevated=True)]
 
 
-def recorded(record: dict[str, Any], changes: list[Change], restart: bool) -> dict[str, Any]:
-    """The record with what these changes replace. What was there first stays; what we set last is known again."""
+def recorded(record: dict[str, Any], changes: list[Change], stale: list[int]) -> dict[str, Any]:
+    """The record with what these changes replace. What was there first stays; what we set last is known again.
+
+    `restart` are the processes that have an older environment than the stored one.
+    """
     stores = {scope: dict((record.get("environment") or {}).get(scope) or {}) for scope in SCOPES}
     for change in changes:
         scope, _, name = change.key.partition(".")
@@ -162,7 +165,7 @@ def recorded(record: dict[str, Any], changes: list[Change], restart: bool) -> di
     installed = record.get("installed")
     for change in (change for change in changes if change.key == "install"):
         installed = installed or {"before": change.before}
-    return {"schema": 1, "environment": stores, "installed": installed, "restart": restart}
+    return {"schema": 1, "environment": stores, "installed": installed, "restart": stale}
 
 
 def write_record(record: dict[str, Any]) -> list[Expression]:

@@ -23,7 +23,7 @@ def subnet(wsl: dict[str, Any]) -> str:
     return str(ipaddress.ip_network(f"{wsl['address']}/{wsl['prefix']}", strict=False))
 
 
-def _texts(value: Any) -> list[str]:
+def texts(value: Any) -> list[str]:
     return [str(one) for one in (value if isinstance(value, list) else [] if value is None else [value])]
 
 
@@ -58,7 +58,7 @@ def admitting(parts: dict[str, Any], port: int) -> list[dict[str, Any]]:
         known = filters.get(str(rule.get("InstanceID")), {})
         admits = (
             str(known.get("Protocol", "Any")).lower() in ("tcp", "6", "any")
-            and _holds(_texts(known.get("LocalPort", "Any")), port)
+            and _holds(texts(known.get("LocalPort", "Any")), port)
             and _is_ollama(str(known.get("Program") or "Any"))
             and not known.get("Package")
         )
@@ -68,10 +68,10 @@ def admitting(parts: dict[str, Any], port: int) -> list[dict[str, Any]]:
                     "name": str(rule.get("Name")),
                     "display_name": str(rule.get("DisplayName")),
                     "protocol": str(known.get("Protocol", "Any")),
-                    "local_port": _texts(known.get("LocalPort", "Any")),
-                    "local_address": _texts(known.get("LocalAddress", "Any")),
-                    "remote_address": _texts(known.get("RemoteAddress", "Any")),
-                    "interface_alias": _texts(known.get("InterfaceAlias", "Any")),
+                    "local_port": texts(known.get("LocalPort", "Any")),
+                    "local_address": texts(known.get("LocalAddress", "Any")),
+                    "remote_address": texts(known.get("RemoteAddress", "Any")),
+                    "interface_alias": texts(known.get("InterfaceAlias", "Any")),
                     "program": str(known.get("Program") or "Any"),
                 }
             )

@@ -24,6 +24,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.state im
     FIREWALL,
     GPUS,
     facts,
+    lines,
     needed,
     questions,
     read_log,
@@ -66,12 +67,7 @@ def run(name: str, given: dict[str, Any], ask: Ask, check: bool = False) -> dict
         return {"changed": False, "gpus": answer["gpus"]}
     if name == "log":
         answer = ask(reading_script(read_log(arguments["lines"])))
-        found = answer.get("lines")
-        return {
-            "changed": False,
-            "path": next(iter(answer["log"]), None),
-            "lines": list(map(str, found)) if isinstance(found, list) else [],
-        }
+        return {"changed": False, "path": next(iter(answer["log"]), None), "lines": lines(answer, "lines")}
     if name == "firewall":
         return read_firewall(ask, arguments["port"])
     if name == "state":
@@ -140,7 +136,10 @@ def _missing(found: dict[str, Any], arguments: dict[str, Any]) -> list[Change]:
         )
     if arguments["hyperv_ports"] is not None:
         wanted += changing.hyperv(found, arguments["hyperv_ports"], arguments["hyperv_remote"])
-    return wanted + changing.environment(found, arguments["environment"], arguments["scope"])
+    variables = changing.environment(found, arguments["environment"], arguments["scope"])
+    for change in variables:
+        change.needs = change.needs if arguments["firewall"] == "present" else ""
+    return wanted + variables
 
 
 def _install_change(found: dict[str, Any], install: dict[str, Any] | None) -> list[Change]:
@@ -194,10 +193,11 @@ def _make(
     missing: Callable[[dict[str, Any]], list[Change]],
 ) -> dict[str, Any]:
     possible, pending = _sort(wanted, found["elevated"])
-    record = found["record"]
-    stale = bool(record.get("restart")) or any(_touches_ollama(change) for change in possible)
-    # A wish for another address counts for the restart only when it is made.
-    restart = arguments["restart"] and stale and (found["installed"] or any(one.key == "install" for one in possible))
+    running = {one["pid"] for one in found["running"]}
+    stale = running if any(map(_touches_ollama, possible)) else running & set(found["record"].get("restart") or [])
+    installs = next((change for change in possible if change.key == "install"), None)
+    there = found["installed"] if installs is None else installs.after is not None
+    restart = there and arguments["restart"] and (bool(stale) or not running or installs is not None)
     if restart and not arguments["interactive"] and not found["services"]:
         restart = False
         pending.append(
@@ -210,13 +210,13 @@ def _make(
         "changed": bool(possible) or restart,
         "before": {change.key: change.before for change in possible},
         "after": {change.key: change.after for change in possible},
-        "what": [change.what for change in possible] + (["Ollama is started again"] if restart else []),
+        "what": [change.what for change in possible] + (["Ollama is started with its environment"] if restart else []),
         "pending": pending,
         "state": found,
     }
     if check or not result["changed"]:
         return result
-    ask(changing.doing_script(changing.write_record(changing.recorded(record, possible, stale))))
+    ask(changing.doing_script(changing.write_record(changing.recorded(found["record"], possible, sorted(stale)))))
     for change in possible:
         if change.key == "install":
             _install(change, found, arguments, ask)
@@ -230,7 +230,7 @@ def _make(
         now["touched"] = {name.upper() for name in touched if name}
         ask(changing.doing_script(changing.start_again(now)))
     if restart:
-        ask(changing.doing_script(changing.write_record({**now["record"], "restart": False})))
+        ask(changing.doing_script(changing.write_record({**now["record"], "restart": []})))
         now = read(ask, arguments["port"])
     left, _ = _sort(missing(now), now["elevated"])
     if left:

@@ -60,9 +60,12 @@ def _filter(name: str, *properties: str) -> list[Command]:
     return [Command(f"Get-NetFirewall{name}Filter"), _select("InstanceID", *properties)]
 
 
-def _text_of(path: Expanded, **more: Value) -> list[Command]:
+def _lines_of(path: Expanded, **more: Value) -> list[Command]:
+    """Get-Content's own texts carry properties, which ConvertTo-Json of 5.1 writes as objects; Line is a bare text."""
     return [
-        Command("Get-Content", {"LiteralPath": path, "Encoding": "UTF8", "ErrorAction": "SilentlyContinue", **more})
+        Command("Get-Content", {"LiteralPath": path, "Encoding": "UTF8", "ErrorAction": "SilentlyContinue", **more}),
+        Command("Select-String", {"Pattern": "^"}),
+        _select("Line"),
     ]
 
 
@@ -103,14 +106,15 @@ def questions(port: int) -> dict[str, Expression]:
             Command("Get-NetIPAddress", {"AddressFamily": "IPv4", "InterfaceAlias": firewall.ADAPTER + "*", **quiet}),
             _select("InterfaceAlias", "IPAddress", "PrefixLength"),
         ],
-        "wslconfig": _text_of(WSLCONFIG),
-        "record": _text_of(RECORD),
+        "wslconfig": _lines_of(WSLCONFIG),
+        "record": _lines_of(RECORD),
         "task": [
             Command("Get-ScheduledTask", {"TaskPath": TASK_FOLDER, **quiet}),
             _select("TaskName", "Description"),
         ],
         "gpus": GPUS,
         **FIREWALL,
+        "own_rule": [Command("Get-NetFirewallRule", {"Name": firewall.RULE, **quiet}), _select("Name")],
         "hyperv": [
             Command("Get-NetFirewallHyperVRule", {"Name": firewall.HYPERV_RULE, **quiet}),
             _select("Name", "LocalPorts", "RemoteAddresses"),
@@ -136,8 +140,8 @@ FIREWALL: dict[str, Expression] = {
 }
 
 
-def read_log(lines: int) -> dict[str, Expression]:
-    return {"log": Call("ExpandEnvironmentVariables", (LOG.path,)), "lines": _text_of(LOG, Tail=str(lines))}
+def read_log(last: int) -> dict[str, Expression]:
+    return {"log": Call("ExpandEnvironmentVariables", (LOG.path,)), "lines": _lines_of(LOG, Tail=str(last))}
 
 
 def reading_script(parts: dict[str, Expression]) -> str:
@@ -172,8 +176,12 @@ def networking_mode(wslconfig: str) -> str:
     return mode
 
 
-def _record(lines: list[Any]) -> dict[str, Any]:
-    text = "\n".join(map(str, lines)).lstrip("\ufeff").strip()
+def lines(answer: dict[str, Any], key: str) -> list[str]:
+    return [str(one.get("Line") or "") for one in _list(answer, key)]
+
+
+def _record(found: list[str]) -> dict[str, Any]:
+    text = "\n".join(found).lstrip("\ufeff").strip()
     if not text:
         return {}
     try:
@@ -193,13 +201,26 @@ def version_of(display_version: Any) -> str | None:
 
 
 def facts(answer: dict[str, Any], port: int) -> dict[str, Any]:
-    needed(answer, "elevated", "user", "machine", "rules", "ports", "addresses", "interfaces", "programs", "processes")
+    needed(
+        answer,
+        "elevated",
+        "user",
+        "machine",
+        "rules",
+        "ports",
+        "addresses",
+        "interfaces",
+        "programs",
+        "own_rule",
+        "processes",
+        "record",
+    )
     installed = next(iter(_list(answer, "installed")), None)
     folder = str((installed or {}).get("InstallLocation") or "").rstrip("\\") or None
     adapter = next(iter(_list(answer, "adapter")), None)
     hyperv = next(iter(_list(answer, "hyperv")), None)
-    mode = networking_mode("\n".join(map(str, _list(answer, "wslconfig"))))
-    wsl = {"mode": mode, "alias": None, "address": None, "prefix": None}
+    mode = networking_mode("\n".join(lines(answer, "wslconfig")))
+    wsl: dict[str, Any] = {"mode": mode, "alias": None, "address": None, "prefix": None}
     if adapter:
         prefix = int(adapter["PrefixLength"])
         wsl.update(alias=adapter["InterfaceAlias"], address=adapter["IPAddress"], prefix=prefix)
@@ -222,17 +243,17 @@ def facts(answer: dict[str, Any], port: int) -> dict[str, Any]:
         "environment": {store: _variables(answer, store) for store in STORES},
         "wsl": wsl,
         "firewall": firewall.admitting(answer, port),
+        "own_rule": bool(_list(answer, "own_rule")),
         "hyperv": hyperv
-        and {"ports": hyperv_list(hyperv.get("LocalPorts")), "remote": hyperv_list(hyperv.get("RemoteAddresses"))},
+        and {
+            "ports": firewall.texts(hyperv.get("LocalPorts")),
+            "remote": firewall.texts(hyperv.get("RemoteAddresses")),
+        },
         "task": next((one.get("Description") for one in _list(answer, "task") if one.get("TaskName") == TASK), None),
         "gpus": _list(answer, "gpus"),
-        "record": _record(_list(answer, "record")),
+        "record": _record(lines(answer, "record")),
         "log": next(iter(_list(answer, "log")), None),
     }
-
-
-def hyperv_list(value: Any) -> list[str]:
-    return [str(one) for one in (value if isinstance(value, list) else [value] if value is not None else [])]
 
 
 def _below(path: Any, folder: str | None) -> bool:
