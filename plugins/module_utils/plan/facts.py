@@ -83,6 +83,7 @@ class Machine:
     kfd_present: bool | None
     kfd_mode: str | None
     rocm_version: str | None
+    rocm_path: str | None
     nvidia_known: bool
     nvidia_driver: str | None
     distribution: dict
@@ -147,6 +148,7 @@ def read_facts(facts: dict, extra: dict) -> Machine:
         kfd_present=_flag(mapping(facts.get("kfd")).get("present")),
         kfd_mode=text(mapping(facts.get("kfd")).get("mode")),
         rocm_version=text(mapping(facts.get("rocm")).get("version")),
+        rocm_path=text(mapping(facts.get("rocm")).get("path")),
         nvidia_known=isinstance(facts.get("nvidia"), dict),
         nvidia_driver=text(nvidia.get("driver_version")),
         distribution=mapping(facts.get("distribution")),
