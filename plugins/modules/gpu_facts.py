@@ -447,9 +447,17 @@ ansible_facts:
           elements: str
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue.schema import check_additions
 from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.facts import gpu_facts
+from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.interop import run_operation
+
+
+def ask_windows(powershell: str) -> list[dict[str, Any]]:
+    gpus: list[dict[str, Any]] = run_operation("gpus", {}, powershell, seconds=20)["gpus"]
+    return gpus
 
 
 def main() -> None:
@@ -464,7 +472,7 @@ def main() -> None:
     errors = check_additions(module.params["catalogue"])
     if errors:
         module.fail_json(msg=" ".join(errors))
-    facts = gpu_facts(module.params["sysroot"], module.params["catalogue"], module.params["interop"])
+    facts = gpu_facts(module.params["sysroot"], module.params["catalogue"], module.params["interop"], ask_windows)
     module.exit_json(ansible_facts={"gpu_facts": facts})
 
 

@@ -47,14 +47,12 @@ options:
     elements: str
     choices: [rocm, vulkan, cuda, cpu]
     default: []
-  windows:
-    description: What Windows says of its Ollama, with C(installed), C(running) and C(listeners) (addresses).
-    type: dict
-  log:
-    description: Lines of Ollama's log on Windows.
-    type: list
-    elements: str
-    default: []
+  powershell:
+    description:
+      - Path of Windows' C(powershell.exe), through which Windows is asked for Ollama's log, or why it does not answer.
+      - Empty where Windows may not be asked.
+    type: str
+    default: ''
   prompt_tokens:
     description: Length of the prompt, 512 or more because some faults show only on long ones.
     type: int
@@ -132,10 +130,18 @@ proof:
       type: dict
 """
 
+from typing import Any
+from urllib.parse import urlsplit
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.engine import read_engine_log
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
+from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.interop import run_operation
 from ansible_collections.lamplighter.fleet.plugins.module_utils.wsl.proof import prove, spare_proxy
+
+# A load and a generation write fewer lines than this.
+LOG_LINES = 2000
+WINDOWS_SECONDS = 30
 
 
 def main() -> None:
@@ -148,8 +154,7 @@ def main() -> None:
             "model": {"type": "str", "default": ""},
             "expect": {"type": "str", "choices": ["rocm", "vulkan", "cuda", "gpu", "cpu"], "default": "gpu"},
             "accept": {"type": "list", "elements": "str", "choices": backends, "default": []},
-            "windows": {"type": "dict"},
-            "log": {"type": "list", "elements": "str", "default": []},
+            "powershell": {"type": "str", "default": ""},
             "prompt_tokens": {"type": "int", "default": 640, "no_log": False},
             "predict_tokens": {"type": "int", "default": 64, "no_log": False},
             "connect_timeout": {"type": "int", "default": 5},
@@ -163,7 +168,17 @@ def main() -> None:
     url = module.params["url"] or None
     if url:
         spare_proxy(url)
-    proof = prove(url, module.params, Sysroot(module.params["sysroot"]), lambda lines: read_engine_log(lines, []))
+    powershell = module.params["powershell"]
+
+    def ask(operation: str) -> Any:
+        arguments = {"lines": LOG_LINES} if operation == "log" else {"port": urlsplit(url or "").port or 11434}
+        return run_operation(operation, arguments, powershell, seconds=WINDOWS_SECONDS)
+
+    def read_log(lines: Any) -> Any:
+        return read_engine_log(lines, [])
+
+    sysroot = Sysroot(module.params["sysroot"])
+    proof = prove(url, module.params, sysroot, read_log, ask if powershell else None)
     module.exit_json(changed=False, proof=proof)
 
 

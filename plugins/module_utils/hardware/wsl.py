@@ -43,7 +43,7 @@ def wsl_facts(
     powershell = f"{root}c/{POWERSHELL}"
     mode = _mode_by_wslinfo(sysroot, run) if interop and version == 2 else None
     works = interop_works(sysroot, settings)
-    facts = {
+    facts: dict[str, Any] = {
         "version": version,
         "networking_mode": mode or _mode_by_files(sysroot, version),
         "interop": works,

@@ -17,8 +17,11 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.engines im
 from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.prompt import context_length, unique_prompt
 from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.verdict import judge, speed_evidence
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
+from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.powershell import WindowsError
 from ansible_collections.lamplighter.fleet.plugins.module_utils.wsl.reach import judge_reach
 
+# (operation) -> its result; raises WindowsError
+Ask = Callable[[str], "dict[str, Any]"]
 MIB = 1024 * 1024
 WHOLE = 0.95
 ON_CPU = (
@@ -59,9 +62,19 @@ def spare_proxy(url: str) -> None:
         os.environ[name] = f"{os.environ[name]},{host}" if os.environ.get(name) else host
 
 
-def reach(url: str | None, settings: dict[str, Any], sysroot: Sysroot, engine: Any) -> dict[str, Any]:
+def _windows(ask: Ask | None, operation: str) -> tuple[dict[str, Any] | None, str | None]:
+    """What Windows says of itself, or why it does not; neither where it may not be asked."""
+    try:
+        return (ask(operation), None) if ask else (None, None)
+    except WindowsError as error:
+        return None, str(error)
+
+
+def reach(
+    url: str | None, settings: dict[str, Any], sysroot: Sysroot, engine: Any, ask: Ask | None = None
+) -> dict[str, Any]:
     """Evidence of the way to Windows, and what it comes to."""
-    evidence: dict[str, Any] = {**{name: settings.get(name) for name in ("way", "mode", "windows")}, "url": url}
+    evidence: dict[str, Any] = {"way": settings["way"], "mode": settings["mode"], "url": url}
     if url:
         try:
             evidence["http"] = engine.version(settings["connect_timeout"])
@@ -69,6 +82,7 @@ def reach(url: str | None, settings: dict[str, Any], sysroot: Sysroot, engine: A
             evidence["http_error"] = str(error)
             evidence["tcp"] = connect(url, settings["connect_timeout"])
             evidence["neighbour"] = neighbour(sysroot, urlsplit(url).hostname)
+            evidence["windows"], evidence["interop_error"] = _windows(ask, "state")
     return {**evidence, **judge_reach(evidence)}
 
 
@@ -77,11 +91,12 @@ def prove(
     settings: dict[str, Any],
     sysroot: Sysroot,
     read_log: Callable[[list[str]], dict[str, Any]],
+    ask: Ask | None = None,
     make_engine: Callable[[str], Any] = Ollama,
 ) -> dict[str, Any]:
     """In the form of inference_proof, with `reach` as a further witness. Never raises for what Windows does."""
     engine = make_engine(url or "")
-    way = reach(url, settings, sysroot, engine)
+    way = reach(url, settings, sysroot, engine, ask)
     proof: dict[str, Any] = {
         "verdict": "failed",
         "backend": "unknown",
@@ -96,12 +111,14 @@ def prove(
         return proof
     if not settings.get("model"):
         return {**proof, "verdict": "degraded", "reasons": [f"{way['message']} No model was asked."], "remedies": []}
-    evidence = {**proof["evidence"], **_ask(engine, settings, read_log)}
+    evidence = {**proof["evidence"], **_ask(engine, settings, read_log, ask)}
     judged = _judge(evidence, settings)
     return {**proof, **judged, "evidence": evidence}
 
 
-def _ask(engine: Any, settings: dict[str, Any], read_log: Callable[[list[str]], dict[str, Any]]) -> dict[str, Any]:
+def _ask(
+    engine: Any, settings: dict[str, Any], read_log: Callable[[list[str]], dict[str, Any]], ask: Ask | None
+) -> dict[str, Any]:
     prompt = unique_prompt(settings["prompt_tokens"], random.SystemRandom())
     context = context_length(settings["prompt_tokens"], settings["predict_tokens"])
     limit = settings["request_timeout"]
@@ -115,7 +132,7 @@ def _ask(engine: Any, settings: dict[str, Any], read_log: Callable[[list[str]], 
         found["api"] = {"available": placement is not None, **(placement or {})}
     except EngineError as error:
         found["error"] = str(error)
-    lines = settings.get("log") or []
+    lines = ((_windows(ask, "log")[0] or {}).get("lines")) or []
     if lines:
         log = read_log(lines)
         backend = None if log["backend"] == "unknown" else log["backend"]

@@ -19,8 +19,8 @@ REMEDIES = {
     "bound_to_loopback": _ROLE + "by hand: setx OLLAMA_HOST 0.0.0.0:11434 on Windows, a firewall rule for vEthernet "
     "(WSL) only, then quit Ollama in the tray and start it again. Mirrored networking needs none of it.",
     "not_running_or_loopback": "On Windows: Get-NetTCPConnection -LocalPort 11434 -State Listen. Nothing: start Ollama."
-    " 127.0.0.1: with NAT it has to listen on the vEthernet (WSL) address too (OLLAMA_HOST); mirrored networking needs"
-    " nothing. " + _ROLE + "where interop is allowed.",
+    " 127.0.0.1: with NAT it has to listen on the vEthernet (WSL) address too (OLLAMA_HOST). The role windows_host does"
+    " either (wsl_client_windows: true).",
     "firewall": _ROLE + "by hand, in an administrator's PowerShell: New-NetFirewallRule -DisplayName 'Ollama for WSL' "
     "-Direction Inbound -Protocol TCP -LocalPort 11434 -InterfaceAlias 'vEthernet (WSL*' -Action Allow",
     "vpn": "Disconnect the VPN of Windows, or let it spare the network of WSL2; mirrored networking does not need it.",

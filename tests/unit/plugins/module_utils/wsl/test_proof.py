@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.engines import EngineError
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
+from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.powershell import WindowsError
 from ansible_collections.lamplighter.fleet.plugins.module_utils.wsl.proof import connect, neighbour, prove, spare_proxy
 
 from tests.unit.machines import write
@@ -22,11 +23,9 @@ URL = "http://127.0.0.1:1"
 SETTINGS: dict[str, Any] = {
     "way": "gateway",
     "mode": "nat",
-    "windows": None,
     "model": "qwen3:0.6b",
     "expect": "vulkan",
     "accept": [],
-    "log": [],
     "prompt_tokens": 640,
     "predict_tokens": 64,
     "connect_timeout": 1,
@@ -35,6 +34,7 @@ SETTINGS: dict[str, Any] = {
 TIMINGS = {"prompt_tokens": 640, "prompt_ns": 10**9, "generated_tokens": 60, "generated_ns": 10**9}
 ON_GPU = {"size": 700 * MIB, "size_vram": 700 * MIB}
 ON_CPU = {"size": 700 * MIB, "size_vram": 0}
+STATE = {"installed": True, "running": [], "listeners": []}
 LOG = ["layers to GPU"]
 
 
@@ -58,8 +58,12 @@ class Engine:
 
 def proof(engine: Engine, backend: str | None = None, **settings: Any) -> dict[str, Any]:
     log = {"backend": backend or "unknown", "offloaded": [29, 29] if backend not in (None, "cpu") else None}
-    given = {**SETTINGS, "log": LOG if backend else [], **settings}
-    return prove(URL, given, Sysroot("/nowhere"), lambda _lines: log, lambda _url: engine)
+    given = {**SETTINGS, **settings}
+
+    def ask(operation: str) -> dict[str, Any]:
+        return {"lines": LOG} if operation == "log" else STATE
+
+    return prove(URL, given, Sysroot("/nowhere"), lambda _lines: log, ask if backend else None, lambda _url: engine)
 
 
 VERDICTS: list[tuple[str, Engine, dict[str, Any], str, str]] = [
@@ -108,8 +112,23 @@ def test_a_silent_windows_is_explained() -> None:
     assert found["remedies"]
 
 
+def test_windows_explains_itself_where_it_may_be_asked() -> None:
+    found = proof(Engine(ON_GPU, "silent"), "vulkan")["evidence"]["reach"]
+    assert (found["code"], found["windows"]) == ("not_running", STATE)
+
+
+def test_a_windows_that_cannot_be_asked_is_no_error() -> None:
+    def ask(_operation: str) -> dict[str, Any]:
+        raise WindowsError("interop is off")
+
+    for engine, verdict in ((Engine(ON_GPU, "silent"), "failed"), (Engine(ON_GPU), "proven")):
+        found = prove(URL, SETTINGS, Sysroot("/nowhere"), lambda _lines: {}, ask, lambda _url, engine=engine: engine)
+        assert found["verdict"] == verdict
+        assert found["evidence"]["reach"].get("interop_error", "interop is off") == "interop is off"
+
+
 def test_without_an_address_nothing_is_asked() -> None:
-    found = prove(None, SETTINGS, Sysroot("/nowhere"), lambda _lines: {}, lambda _url: Engine(ON_GPU))
+    found = prove(None, SETTINGS, Sysroot("/nowhere"), lambda _lines: {}, None, lambda _url: Engine(ON_GPU))
     assert found["evidence"]["reach"]["code"] == "no_gateway"
 
 
