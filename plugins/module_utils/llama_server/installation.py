@@ -18,6 +18,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.llama_server.bui
     parse_help,
     parse_version,
 )
+from ansible_collections.lamplighter.fleet.plugins.module_utils.models.gguf import GgufError, read_file
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.environment import service_settings
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.installation import (
     gather_account,
@@ -54,24 +55,22 @@ def exchanged(pid: str) -> bool:
     return bool(EXCHANGED.search(read(f"/proc/{pid}/maps") or ""))
 
 
-def gather_units(run: Run, root: str) -> list[dict[str, Any]]:
+def gather_units(run: Run) -> list[dict[str, Any]]:
     files = unit_files(LLAMA_SERVER)
     if not files:
         return []
     shown = run(["systemctl", "show", *files, "--property=" + ",".join(PROPERTIES)])[1]
     properties = {block.get("Id", ""): block for block in map(unit_properties, shown.split("\n\n"))}
-    return [_unit(name, path, properties.get(name, {}), root) for name, path in files.items()]
+    return [_unit(name, path, properties.get(name, {})) for name, path in files.items()]
 
 
-def _unit(name: str, path: str, properties: dict[str, str], root: str) -> dict[str, Any]:
+def _unit(name: str, path: str, properties: dict[str, str]) -> dict[str, Any]:
     text = read(path) or ""
     settings = [path, *properties.get("DropInPaths", "").split()]
     settings += [value.lstrip("-") for _key, value in service_settings(text, "EnvironmentFile")]
     start = started_at(properties.get("ExecMainStartTimestampMonotonic", ""))
     pid = properties.get("MainPID", "0")
     running = pid not in ("", "0")
-    if root in text:
-        settings.append(os.path.join(root, "current"))
     newer = running and start is not None and max(map(modified, settings)) > start
     return {
         "name": name,
@@ -130,10 +129,12 @@ def model_problem(path: str, user: dict[str, Any]) -> str | None:
         return "does not exist: copy it there, or let the role models fetch it."
     if not os.path.isfile(path):
         return "is not a file: name the GGUF itself."
-    with open(path, "rb") as model:
-        magic = model.read(4)
-    if magic != b"GGUF":
-        return f"is not a GGUF: it begins with {magic!r}. Fetch it again, or convert it."
+    try:
+        read_file(path)
+    except GgufError as error:
+        # Of the rest the engine may know more than we do, such as a new type of tensor.
+        if str(error).startswith(("it is cut", "it is not a GGUF")):
+            return f"cannot be loaded: {error}. Fetch it again."
     barred = closed(path, user)
     return f"cannot be read by {user['user']}: {barred} is closed to it." if barred else None
 
@@ -162,7 +163,7 @@ def gather(
         **build,
         "current": linked_version(root, "current"),
         "versions": installed_versions(os.path.join(root, "versions")),
-        "units": gather_units(run, root),
+        "units": gather_units(run),
         "account": account,
         "listeners": {str(port): find_listener(port) for port in ports},
         "models": [{"path": path, "problem": model_problem(path, account)} for path in models],

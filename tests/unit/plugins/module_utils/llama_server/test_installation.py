@@ -1,0 +1,139 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.lamplighter.fleet.plugins.module_utils import unit_files
+from ansible_collections.lamplighter.fleet.plugins.module_utils.llama_server import installation
+
+NOBODY: dict[str, Any] = {"user": "nobody-here", "uid": None}
+
+
+def gguf(path: Path, weights: int = 64) -> Path:
+    """A GGUF of one tensor with these bytes of weights, of which 64 are announced."""
+    text = struct.pack("<Q", 20) + b"general.architecture" + struct.pack("<IQ", 8, 5) + b"llama"
+    tensor = struct.pack("<Q", 1) + b"w" + struct.pack("<IQIQ", 1, 16, 0, 0)
+    header = b"GGUF" + struct.pack("<IQQ", 3, 1, 1) + text + tensor
+    path.write_bytes(header + bytes(-len(header) % 32 + weights))
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder that everybody can enter, up to the root."""
+    for part in (tmp_path, *tmp_path.parents):
+        if part.stat().st_uid == os.getuid() and str(part) != "/":
+            part.chmod(part.stat().st_mode | 0o011)
+    return tmp_path
+
+
+def test_a_whole_model_is_no_problem(folder: Path) -> None:
+    assert installation.model_problem(str(gguf(folder / "m.gguf")), NOBODY) is None
+
+
+def test_problems_of_models(folder: Path) -> None:
+    (folder / "text.gguf").write_text("not a model")
+    (folder / "folder.gguf").mkdir()
+    gguf(folder / "cut.gguf", weights=63)
+    problems = {
+        name: installation.model_problem(str(folder / f"{name}.gguf"), NOBODY)
+        for name in ("text", "folder", "cut", "missing")
+    }
+    size = (folder / "cut.gguf").stat().st_size
+    assert problems == {
+        "text": "cannot be loaded: it is not a GGUF file: it begins with b'not '. Fetch it again.",
+        "folder": "is not a file: name the GGUF itself.",
+        "cut": f"cannot be loaded: it is cut: it has {size} bytes of {size + 1}. Fetch it again.",
+        "missing": "does not exist: copy it there, or let the role models fetch it.",
+    }
+
+
+def test_a_model_that_the_service_cannot_read(folder: Path) -> None:
+    model = gguf(folder / "m.gguf")
+    model.chmod(0o600)
+    assert installation.model_problem(str(model), NOBODY) == f"cannot be read by nobody-here: {model} is closed to it."
+    model.chmod(0o644)
+    folder.chmod(0o700)
+    assert installation.model_problem(str(model), NOBODY) == f"cannot be read by nobody-here: {folder} is closed to it."
+    assert installation.closed(str(model), {"user": "me", "uid": os.getuid()}) is None
+
+
+@pytest.mark.parametrize(
+    ("binary", "source"),
+    [
+        (None, "none"),
+        ("/usr/bin/llama-server", "distribution"),
+        ("/opt/llama.cpp/versions/b1-x/llama-server", "ours"),
+        ("/home/me/llama.cpp/build/bin/llama-server", "binary"),
+    ],
+)
+def test_origin(binary: str | None, source: str) -> None:
+    assert installation.origin(binary, "/opt/llama.cpp") == source
+
+
+def test_a_program_that_does_not_run() -> None:
+    said = "llama-server: error while loading shared libraries: libllama.so: cannot open shared object file\n"
+    build = installation.gather_build(lambda _command: (127, said), "/x/llama-server", {})
+    assert build["problem"] == said.strip()
+    assert build["options"] == []
+
+
+def test_a_program_that_is_another() -> None:
+    build = installation.gather_build(lambda _command: (0, "usage: nginx\n"), "/x/nginx", {})
+    assert build["problem"] == "its --help is not that of llama-server"
+
+
+SHOWN = """Id=llama-server-a.service
+ActiveState=active
+UnitFileState=enabled
+MainPID=1
+NeedDaemonReload=no
+DropInPaths=
+ExecMainStartTimestampMonotonic=1
+
+Id=llama-server-b.service
+ActiveState=inactive
+UnitFileState=disabled
+MainPID=0
+NeedDaemonReload=no
+DropInPaths=
+ExecMainStartTimestampMonotonic=0
+"""
+
+
+def test_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "llama-server-a.service").write_text("# Managed by Lamplighter: rung cpu\n[Service]\nExecStart=/x\n")
+    (tmp_path / "llama-server-b.service").write_text("[Service]\n")
+    (tmp_path / "llama-server.service").write_text("[Service]\n")
+    monkeypatch.setattr(installation, "unit_files", lambda pattern: unit_files.unit_files(pattern, (str(tmp_path),)))
+    units = installation.gather_units(lambda _command: (0, SHOWN))
+    told = [(unit["name"], unit["ours"], unit["active"], unit["enabled"], unit["main_pid"]) for unit in units]
+    assert told == [
+        ("llama-server-a.service", True, "active", True, 1),
+        ("llama-server-b.service", False, "inactive", False, None),
+    ]
+    # Its file is younger than the process, which began with the machine.
+    assert [unit["stale"] for unit in units] == [True, False]
+    assert unit_files.our_units(unit_files.LLAMA_SERVER, (str(tmp_path),)) == ["llama-server-a.service"]
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("/usr/lib/x86_64-linux-gnu/libllama.so.0 (deleted)", True),
+        ("/usr/bin/llama-server (deleted)", True),
+        ("/var/lib/lamplighter/models/chat.gguf (deleted)", True),
+        ("/usr/lib/x86_64-linux-gnu/libllama.so.0", False),
+        ("/memfd:mesa (deleted)", False),
+        ("/dev/zero (deleted)", False),
+    ],
+)
+def test_what_was_exchanged_under_a_running_server(line: str, found: bool) -> None:
+    text = f"7f00-7f01 r--p 00000000 00:1f 12 {line}\n7f02-7f03 rw-p 00000000 00:00 0 [heap]\n"
+    assert bool(installation.EXCHANGED.search(text)) is found
