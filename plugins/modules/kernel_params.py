@@ -76,7 +76,9 @@ options:
     default: auto
 attributes:
   check_mode:
-    description: Reads the boot configuration and changes nothing.
+    description: >-
+      Reads the boot configuration and changes nothing. As a plain user it takes the running kernel's command line
+      where only root can read more.
     support: full
   diff_mode:
     description: Shows our modprobe.d file and the command line before and after.
@@ -221,6 +223,8 @@ reboot_reasons:
   sample: [ttm.pages_limit]
 """
 
+import os
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params import memory, transaction
 from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.host import Host
@@ -255,7 +259,7 @@ def main() -> None:
     options = module.params
     # A name in the locale's words would be compared with the program's own.
     module.run_command_environ_update = {"LC_ALL": "C.UTF-8"}
-    host = Host(Sysroot("/"), module.get_bin_path, module.run_command)
+    host = Host(Sysroot("/"), module.get_bin_path, module.run_command, os.geteuid() == 0)
     params = [Param(**param) for param in options["params"]]
     if options["name"] is not None:
         params.append(Param(options["name"], options["value"], options["state"]))

@@ -11,7 +11,7 @@ import re
 import stat
 from typing import Any
 
-from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.state import standing
+from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.remembered import standing
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
 
 MEMORY_MODULES = ("amdttm", "amd_ttm", "ttm")

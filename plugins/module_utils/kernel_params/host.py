@@ -20,6 +20,7 @@ class Host:
     # Where a program is, or None; and running it: exit code, standard output, standard error.
     which: Callable
     run: Callable
+    is_root: bool = True
 
     @property
     def release(self) -> str:
@@ -58,6 +59,12 @@ class Host:
             os.fchmod(handle.fileno(), mode)
         self.publish(fresh, full)
 
+    def remove_empty(self, path: str) -> None:
+        """The folder of a file that is gone, unless others have something in it."""
+        folder = os.path.dirname(self.sysroot.path(path))
+        if not os.listdir(folder):
+            os.rmdir(folder)
+
     def publish(self, fresh: str, full: str) -> None:
         """Put a finished file in the place of another one."""
         _sync(fresh)
@@ -87,6 +94,8 @@ class Host:
         while not os.path.exists(full):
             full = os.path.dirname(full)
         state = os.statvfs(full)
+        if not self.is_root:
+            raise KernelParamsError("only root can set kernel parameters, nothing was changed. Use become: true.")
         if state.f_flag & os.ST_RDONLY or not os.access(full, os.W_OK):
             raise KernelParamsError(
                 f"{directory} is read-only, nothing was changed. Mount it writable, or on an image-based system "

@@ -19,7 +19,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params im
     loaders,
     memory,
     modprobe,
-    state as remembered,
+    remembered,
     words,
 )
 from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.host import Host
@@ -45,20 +45,24 @@ class Plan:
     loader: Any = None
 
 
-def make_plan(host: Host, params: list, route: str, state: dict) -> Plan:
+def make_plan(host: Host, params: list, route: str, state: dict, preview: bool) -> Plan:
     asked = {param.key: words.check(param) for param in params}
     options = {param.key: param for _line, param in modprobe.parse(host.text(modprobe.OURS) or "")}
     plan = Plan(dict(options), {key: dict(entry) for key, entry in state["cmdline"].items()}, list(asked))
     written = loaders.foreign_lines(host, asked)
     ostree = host.sysroot.exists("/run/ostree-booted")
+    trouble = None
     try:
         plan.loader = loaders.detect(host)
         lines = plan.loader.lines()
-    except KernelParamsError:
-        # No matter while nothing is wanted of it.
-        if plan.cmdline or "loader" in state["pending"] or route == "cmdline":
-            raise
-        plan.loader, lines = None, [words.split(host.sysroot.read("/proc/cmdline") or "")]
+    except (KernelParamsError, PermissionError) as error:
+        # No matter while nothing is wanted of the loader, or where somebody may only look.
+        trouble = error
+        lines = [words.split(host.sysroot.read("/proc/cmdline") or "")]
+        if preview:
+            plan.warnings.append(
+                f"Only root can read what this host boots with ({error}): the running kernel's command line is taken."
+            )
     plan.line = lines[0] if lines else []
     on_line = {words.key_of(word) for line in lines for word in line}
 
@@ -86,11 +90,14 @@ def make_plan(host: Host, params: list, route: str, state: dict) -> Plan:
     plan.restored = {key: entry["originals"] for key, entry in state["cmdline"].items() if key not in plan.cmdline}
     if plan.text != (host.text(modprobe.OURS) or "") or "initramfs" in state["pending"]:
         plan.owed.append("initramfs")
-    if (plan.managed or plan.restored or "loader" in state["pending"]) and (
+    wanted = plan.managed or plan.restored or "loader" in state["pending"]
+    if trouble and not preview:
+        if wanted:
+            raise trouble
+        plan.loader = None
+    if wanted and (
         "loader" in state["pending"] or plan.cmdline != state["cmdline"] or not satisfied(plan, host, lines)
     ):
-        if plan.loader is None:
-            plan.loader = loaders.detect(host)  # says why it cannot
         plan.owed.append("loader")
     plan.conflicts = conflicts(host, plan, asked, written)
     return plan
@@ -200,7 +207,7 @@ def run(host: Host, params: list, route: str, purge: bool, check_mode: bool) -> 
     if purge:
         named = {param.key for param in params}
         params = params + [Param(key, None, "absent") for key in old if key not in named]
-    plan = make_plan(host, params, route, state)
+    plan = make_plan(host, params, route, state, check_mode and not host.is_root)
     now = {
         **{key: param.value for key, param in plan.options.items()},
         **{key: entry["value"] for key, entry in plan.cmdline.items()},

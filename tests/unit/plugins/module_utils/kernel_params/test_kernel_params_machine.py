@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params import initramfs, loaders, memory
 from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.host import Host
-from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.state import STATE, WAITING, standing
+from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.remembered import STATE, WAITING, standing
 from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.transaction import run
 from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.words import KernelParamsError, Param
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
@@ -28,6 +28,8 @@ DROP_IN = "etc/default/grub.d/zz-lamplighter.cfg"
 
 
 class Machine:
+    is_root = True
+
     def __init__(self, root: Path, tools: dict[str, Callable]) -> None:
         self.root, self.tools, self.calls = root, tools, []
         self.write("proc/sys/kernel/osrelease", RELEASE)
@@ -73,7 +75,8 @@ class Machine:
 
     def run(self, *params: Param, route: str = "auto", purge: bool = False, check: bool = False) -> dict:
         self.calls.clear()
-        return run(Host(Sysroot(str(self.root)), self.which, self.execute), list(params), route, purge, check)
+        host = Host(Sysroot(str(self.root)), self.which, self.execute, self.is_root)
+        return run(host, list(params), route, purge, check)
 
     @property
     def names(self) -> list[str]:
@@ -454,7 +457,14 @@ def test_nothing_is_remembered_of_what_was_taken_back(debian: Machine) -> None:
     assert debian.read(STATE) is None
     debian.boot("2")
     assert told(debian) == []
-    assert not (debian.root / "var/lib/lamplighter").exists() or not list((debian.root / "var/lib/lamplighter").iterdir())
+    assert not (debian.root / "var/lib/lamplighter").exists()
+
+
+def test_what_others_keep_beside_it_stays(debian: Machine) -> None:
+    debian.write("var/lib/lamplighter/models/a", "")
+    debian.run(IOMMU)
+    debian.run(purge=True)
+    assert debian.read("var/lib/lamplighter/models/a") == ""
 
 
 def test_a_rollback_file_of_odd_types_is_no_reason_to_stop(debian: Machine) -> None:
@@ -481,3 +491,39 @@ def test_a_run_that_was_cut_off_waits_for_the_boot_after_its_completion(debian: 
     debian.tools["update-initramfs"] = fine
     result = debian.run(LIMIT)
     assert (result["changed"], result["reboot_required"], result["not_taken"]) == (True, True, [])
+
+
+def closed(_machine: Machine, _argv: list[str]) -> tuple[int, str, str]:
+    return 1, "", "Permission denied"
+
+
+def test_a_plain_user_sees_what_would_be_done_and_changes_nothing(
+    debian: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def only_root(_host: Host, path: str) -> str | None:
+        if path == "/boot/grub/grub.cfg":
+            raise PermissionError(13, "Permission denied", path)
+        return debian.read(path)
+
+    monkeypatch.setattr(Host, "text", only_root)
+    debian.is_root = False
+    result = debian.run(LIMIT, IOMMU, check=True)
+    assert result["diff"]["after"].endswith("root=x ro quiet amd_iommu=off\n")
+    assert result["loader"] == "grub"
+    assert "Only root can read" in result["warnings"][0]
+    with pytest.raises(PermissionError):
+        debian.run(IOMMU)
+    monkeypatch.undo()
+    with pytest.raises(KernelParamsError, match="become: true"):
+        debian.run(LIMIT, IOMMU)
+    assert debian.read(OURS) is None
+
+
+def test_a_plain_user_sees_what_would_be_done_with_grubby(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, {"grubby": closed})
+    machine.write("boot/loader/entries/a.conf", "")
+    machine.is_root = False
+    assert machine.run(IOMMU, check=True)["loader"] == "grubby"
+    machine.is_root = True
+    with pytest.raises(KernelParamsError, match="Permission denied"):
+        machine.run(IOMMU, check=True)

@@ -35,6 +35,8 @@ def save(host: Host, state: dict) -> None:
         text = json.dumps(content, indent=2, sort_keys=True) + "\n" if content else None
         if text != host.text(path):
             host.write(path, text)
+            if text is None:
+                host.remove_empty(path)
 
 
 def standing(sysroot: Sysroot) -> list[dict]:
