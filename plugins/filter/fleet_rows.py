@@ -53,13 +53,24 @@ def used_gpus(gpus: list[dict[str, Any]], plan: Mapping[str, Any]) -> str:
     return ", ".join(names) or "none"
 
 
+def gpu_names(facts: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
+    """The GPUs that do the work: on a WSL2 host that uses Windows' engine, those of Windows."""
+    if (plan.get("wsl") or {}).get("use") != "windows":
+        return used_gpus(facts.get("gpus", []), plan)
+    found = (facts.get("wsl") or {}).get("windows_gpus")
+    if found is None:
+        return "Windows'"
+    gpus = [{**gpu, "index": at} for at, gpu in enumerate(found)]
+    return used_gpus(gpus, {"devices": [{"index": at, "used": True} for at, _gpu in enumerate(found)]})
+
+
 def fleet_row(host: str, variables: Mapping[str, Any]) -> dict[str, Any]:
     """Sum up what the roles left in one host's variables."""
     plan, result = variables.get("inference_plan"), variables.get("inference_result")
     facts = (variables.get("ansible_facts") or {}).get("gpu_facts") or {}
     row = {
         "host": host,
-        "gpu": used_gpus(facts.get("gpus", []), plan) if plan else "unknown",
+        "gpu": gpu_names(facts, plan) if plan else "unknown",
         "backend": None,
         "verdict": "not reached",
         "tokens_per_second": None,

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import pytest
 from ansible_collections.lamplighter.fleet.plugins.filter.fleet_rows import fleet_rows
 
 GPU = {"index": 0, "product": "Radeon RX 7800 XT", "gfx": "gfx1101", "pci_id": "1002:747e"}
@@ -62,3 +63,17 @@ def test_an_accepted_processor_beside_a_gpu_is_degraded_and_says_what_failed():
     assert shown["advice"] == "rocm failed: the runner crashed; vulkan failed; Raise the carve-out"
     without_gpu = row(ansible_facts=FACTS, inference_plan={**PLAN, "status": "cpu"}, inference_result=result)
     assert without_gpu["verdict"] == "proven"
+
+
+@pytest.mark.parametrize(
+    ("use", "gpus", "shown"),
+    [
+        ("windows", [{"product": "AMD Radeon RX 5700 XT", "gfx": "gfx1010"}], "AMD Radeon RX 5700 XT (gfx1010)"),
+        ("windows", [], "none"),
+        ("windows", None, "Windows'"),
+        ("local", [{"product": "AMD Radeon RX 5700 XT", "gfx": "gfx1010"}], "Radeon RX 7800 XT (gfx1101)"),
+    ],
+)
+def test_a_wsl2_host_has_the_gpus_of_the_engine_that_it_uses(use, gpus, shown):
+    facts = {"gpu_facts": {**FACTS["gpu_facts"], "wsl": {"windows_gpus": gpus}}}
+    assert row(ansible_facts=facts, inference_plan={**PLAN, "wsl": {"use": use}})["gpu"] == shown
