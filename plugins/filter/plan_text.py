@@ -147,6 +147,24 @@ def _kernel(plan: Mapping[str, Any]) -> list[str]:
     return _blocks("Kernel", texts, 2)
 
 
+def _rocm(plan: Mapping[str, Any]) -> list[str]:
+    """What the role rocm will do: in the order in which it does it."""
+    rocm = plan["rocm"]
+    if rocm.get("source", "none") == "none":
+        said = [f"Nothing to install: {rocm['reason']}."] if any(r["backend"] == "rocm" for r in plan["rungs"]) else []
+        said += [f"{item['option']}: {item['reason']}." for item in rocm.get("refused", [])]
+    else:
+        said = [f"{rocm['reason'][:1].upper()}{rocm['reason'][1:]}."]
+        said += [f"Not supported, and accepted by the inventory: {reason}." for reason in rocm["unsupported"]]
+        said += [f"Repository {one['url']}, key {one['fingerprint']}." for one in rocm["repositories"]]
+        said += [f"First removed: ROCm {one['version']} at {one['path']}, as AMD asks." for one in rocm["remove"]]
+        said += [f"Installed: {', '.join(rocm['install'])}."] if rocm["install"] else []
+        said += [f"/opt/rocm leads to {rocm['active']}."] if rocm["active"] else []
+        said += ["amdgpu-dkms takes the place of the kernel's amdgpu after a reboot."] if rocm["reboot"] else []
+    said += [f"{name}={value}, once checked on the host." for name, value in rocm.get("environment", {}).items()]
+    return _blocks("ROCm", said, 2)
+
+
 def _refused(plan: Mapping[str, Any]) -> list[str]:
     masked = [f"{device['product']}: {device['reason']}" for device in plan["devices"] if not device["used"]]
     told = " ".join(masked)
@@ -189,6 +207,7 @@ def plan_text(plan: Mapping[str, Any], gpu_facts: Mapping[str, Any] | None = Non
         *_proof(plan, success),
         *_block("Memory", f"{plan['memory']['advice']}.{accepted if len(plan['rungs']) > 1 else ''}"),
         *_kernel(plan),
+        *_rocm(plan),
         *_refused(plan),
         *_for_people(plan),
     ]

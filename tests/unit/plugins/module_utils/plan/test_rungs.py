@@ -343,7 +343,10 @@ def test_the_inventory_s_catalogue_decides_the_order_and_the_override():
 
 
 def test_llama_server_has_no_levers_of_ollama():
-    plan = make_plan(desktop(), {"engine": "llama_server", "engine_version": "b10488"})
+    plan = make_plan(
+        {**desktop(), "distribution": {"id": "ubuntu", "version_id": "24.04"}},
+        {"engine": "llama_server", "engine_version": "b10488"},
+    )
     assert [rung["id"] for rung in plan["rungs"]] == ["rocm", "vulkan", "cpu"]
     assert plan["rungs"][0]["environment"] == {"ROCR_VISIBLE_DEVICES": "0"}
     assert plan["rungs"][-1]["arguments"] == ["--device", "none"]
