@@ -177,7 +177,7 @@ def write_record(record: dict[str, Any]) -> list[Expression]:
 
 
 def remove_record() -> list[Expression]:
-    return [[Command("Remove-Item", {"LiteralPath": RECORD})]]
+    return [[Command("Remove-Item", {"LiteralPath": RECORD_FOLDER, "Recurse": True})]]
 
 
 def start_again(facts: dict[str, Any]) -> list[Expression]:
