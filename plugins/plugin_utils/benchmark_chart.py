@@ -236,11 +236,11 @@ def _remarks(record: Record) -> str:
 
 
 def _table(caption: str, first: str, rows: str) -> str:
-    heads = [f"<th scope=col>{first}", "<th scope=col>Backend"]
-    heads += [f"<th scope=col class=n>{name}" for name in ("Generation/s", "Prompt/s", "First token", "Hottest")]
-    heads += ["<th scope=col>Engine", "<th scope=col>Remarks"]
+    heads = [(first, ""), ("Backend", "")]
+    heads += [(name, " class=n") for name in ("Generation/s", "Prompt/s", "First token", "Hottest")]
+    cells = "".join(f"<th scope=col{style}>{name}</th>" for name, style in [*heads, ("Engine", ""), ("Remarks", "")])
     return (
-        f"<div class=wide><table><caption>{escape(caption)}</caption><thead><tr>{''.join(heads)}</tr></thead>"
+        f"<div class=wide><table><caption>{escape(caption)}</caption><thead><tr>{cells}</tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"
     )
 

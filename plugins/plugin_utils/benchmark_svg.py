@@ -36,6 +36,7 @@ TICKS = (
     30 * DAY,
     91 * DAY,
     365 * DAY,
+    5 * 365 * DAY,
 )
 
 
