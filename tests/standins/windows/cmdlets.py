@@ -12,14 +12,15 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from tests.standins.windows.machine import TASKS, WindowsMessage
+from tests.standins.windows.machine import TASKS, CmdletError
 
 if TYPE_CHECKING:
     from tests.standins.windows.session import Session
 
 Parameters = dict[str, Any]
 Items = list[Any]
-CMDLETS: dict[str, Callable[[Session, Parameters, Items | None], Items]] = {}
+Cmdlet = Callable[["Session", Parameters, "Items | None"], Items]
+CMDLETS: dict[str, Cmdlet] = {}
 FILTERS = {
     "Port": ("Protocol", "LocalPort"),
     "Address": ("LocalAddress", "RemoteAddress"),
@@ -28,8 +29,8 @@ FILTERS = {
 }
 
 
-def cmdlet(name: str) -> Callable:
-    def register(function: Callable) -> Callable:
+def cmdlet(name: str) -> Callable[[Cmdlet], Cmdlet]:
+    def register(function: Cmdlet) -> Cmdlet:
         CMDLETS[name] = function
         return function
 
@@ -95,7 +96,7 @@ def select_object(session: Session, given: Parameters, items: Items | None) -> I
 @cmdlet("Where-Object")
 def where_object(session: Session, given: Parameters, items: Items | None) -> Items:
     if not given.get("Like"):
-        raise WindowsMessage("The stand-in knows -Like only.")
+        raise CmdletError("The stand-in knows -Like only.")
     return [item for item in items or [] if matches(item.get(given["Property"], ""), given["Value"])]
 
 
@@ -147,7 +148,7 @@ def remove_item(session: Session, given: Parameters, items: Items | None) -> Ite
 def invoke_web_request(session: Session, given: Parameters, items: Items | None) -> Items:
     page = session.machine.state["web"].get(given["Uri"])
     if page is None:
-        raise WindowsMessage("The remote server returned an error: (404) Not Found.")
+        raise CmdletError("The remote server returned an error: (404) Not Found.")
     session.machine.state["files"][given["OutFile"]] = page["content"]
     return []
 
@@ -172,7 +173,7 @@ def get_cim_instance(session: Session, given: Parameters, items: Items | None) -
         return state["processes"]
     if given["ClassName"] == "Win32_Service" and wql == "Name LIKE 'ollama%'":
         return [{"Name": state["service"], "State": "Running"}] if state["service"] else []
-    raise WindowsMessage("Invalid class, or a query that the stand-in does not know.")
+    raise CmdletError("Invalid class, or a query that the stand-in does not know.")
 
 
 @cmdlet("Stop-Process")
@@ -191,14 +192,14 @@ def start_process(session: Session, given: Parameters, items: Items | None) -> I
         return []
     silent = set(texts(given.get("ArgumentList"))) == {"/VERYSILENT", "/NORESTART", "/SUPPRESSMSGBOXES"}
     if not (silent and given.get("Wait") and given.get("PassThru")):
-        raise WindowsMessage("A window of the installer waits for somebody.")
+        raise CmdletError("A window of the installer waits for somebody.")
     if path.lower() == f"{machine.folder}\\unins000.exe".lower() and machine.state["ollama"]:
         machine.stop_all()
         machine.state["ollama"] = None
         return [{"ExitCode": 0}]
     installer = re.fullmatch(r"OllamaSetup (\S+)( exit (\d+))?", machine.read_file(path) or "")
     if not installer:
-        raise WindowsMessage("This command cannot be run due to the error: The system cannot find the file specified.")
+        raise CmdletError("This command cannot be run due to the error: The system cannot find the file specified.")
     if installer[3]:
         return [{"ExitCode": int(installer[3])}]
     machine.stop_all()
@@ -242,7 +243,7 @@ def new_net_firewall_rule(session: Session, given: Parameters, items: Items | No
     session.administrator()
     state = session.machine.state
     if any(rule["Name"] == given["Name"] for rule in state["rules"]):
-        raise WindowsMessage("Cannot create a file when that file already exists.")
+        raise CmdletError("Cannot create a file when that file already exists.")
     rule = {
         "Name": given["Name"],
         "InstanceID": given["Name"],
@@ -256,7 +257,7 @@ def new_net_firewall_rule(session: Session, given: Parameters, items: Items | No
         **{key: given.get(key, "Any") for key in ("LocalPort", "LocalAddress", "RemoteAddress", "InterfaceAlias")},
     }
     if rule["Protocol"] == "Any" and rule["LocalPort"] != "Any":
-        raise WindowsMessage("Ports can only be specified if the protocol is TCP or UDP.")
+        raise CmdletError("Ports can only be specified if the protocol is TCP or UDP.")
     _name_adapter(session, rule)
     state["rules"].append(rule)
     return [rule]
@@ -267,7 +268,7 @@ def _name_adapter(session: Session, rule: dict[str, Any]) -> None:
     state = session.machine.state
     if str(rule["InterfaceAlias"]).startswith("vEthernet (WSL"):
         if not session.machine.has_adapter or rule["InterfaceAlias"] != state["alias"]:
-            raise WindowsMessage("The interface alias does not match any interface.")
+            raise CmdletError("The interface alias does not match any interface.")
         rule["adapter"] = state["adapter"]
 
 
@@ -298,20 +299,25 @@ def remove_net_firewall_rule(session: Session, given: Parameters, items: Items |
     return []
 
 
+def filter_cmdlet(properties: tuple[str, ...]) -> Cmdlet:
+    def get_filter(session: Session, given: Parameters, items: Items | None) -> Items:
+        return [{key: rule[key] for key in ("InstanceID", *properties)} for rule in session.machine.state["rules"]]
+
+    return get_filter
+
+
 for _filter, _properties in FILTERS.items():
-    CMDLETS[f"Get-NetFirewall{_filter}Filter"] = lambda session, given, items, properties=_properties: [
-        {key: rule[key] for key in ("InstanceID", *properties)} for rule in session.machine.state["rules"]
-    ]
+    CMDLETS[f"Get-NetFirewall{_filter}Filter"] = filter_cmdlet(_properties)
 
 
 @cmdlet("New-NetFirewallHyperVRule")
 def new_hyperv_rule(session: Session, given: Parameters, items: Items | None) -> Items:
     session.administrator()
     if given["VMCreatorId"] != "{40E0AC32-46A5-438A-A0B2-2B479E8F2E90}":
-        raise WindowsMessage("The VMCreatorId is not that of WSL.")
+        raise CmdletError("The VMCreatorId is not that of WSL.")
     rules = session.machine.state["hyperv_rules"]
     if any(rule["Name"] == given["Name"] for rule in rules):
-        raise WindowsMessage("Cannot create a file when that file already exists.")
+        raise CmdletError("Cannot create a file when that file already exists.")
     rules.append({key: given.get(key) for key in ("Name", "LocalPorts", "RemoteAddresses", "Action", "Direction")})
     return []
 
@@ -348,11 +354,11 @@ def register_scheduled_task(session: Session, given: Parameters, items: Items | 
     try:
         root = ElementTree.fromstring(given["Xml"])
     except ElementTree.ParseError as problem:
-        raise WindowsMessage(f"The task XML is malformed: {problem}") from problem
+        raise CmdletError(f"The task XML is malformed: {problem}") from problem
     tasks = session.machine.state["tasks"]
     same = [task for task in tasks if task["TaskName"] == given["TaskName"]]
     if same and not given.get("Force"):
-        raise WindowsMessage("Cannot create a file when that file already exists.")
+        raise CmdletError("Cannot create a file when that file already exists.")
     description = root.findtext(f"{TASKS}RegistrationInfo/{TASKS}Description")
     tasks[:] = [task for task in tasks if task not in same]
     tasks.append({**{key: given[key] for key in ("TaskName", "TaskPath", "Xml")}, "Description": description})
@@ -363,7 +369,7 @@ def register_scheduled_task(session: Session, given: Parameters, items: Items | 
 def unregister_scheduled_task(session: Session, given: Parameters, items: Items | None) -> Items:
     session.administrator()
     if given.get("Confirm") is not False:
-        raise WindowsMessage("A question waits for somebody.")
+        raise CmdletError("A question waits for somebody.")
     for task in named(session.machine.state["tasks"], given["TaskName"], "TaskName"):
         session.machine.state["tasks"].remove(task)
     return []

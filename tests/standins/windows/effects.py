@@ -38,7 +38,7 @@ def nft_rules(state: dict[str, Any], local: str) -> list[str]:
         remote = rule["RemoteAddress"] if isinstance(rule["RemoteAddress"], list) else [rule["RemoteAddress"]]
         sources = {"LocalSubnet": wsl if on_wsl else f"{wsl}, {local}"}
         if "Any" not in remote:
-            match += f" ip saddr {{ {', '.join(sources.get(one, one) for one in remote)} }}"
+            match += f" ip saddr {{ {', '.join(str(sources.get(one, one)) for one in remote)} }}"
         if on_wsl:
             match += f" ip daddr {state['gateway']}"
         elif rule["LocalAddress"] != "Any":

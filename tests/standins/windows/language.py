@@ -18,7 +18,10 @@ ELEVATED = (
     "([Security.Principal.WindowsPrincipal][Security.Principal.WindowsIdentity]::GetCurrent())"
     ".IsInRole([Security.Principal.WindowsBuiltInRole]::Administrator)"
 )
-PRINT = " + [Convert]::ToBase64String([Text.Encoding]::UTF8.GetBytes((ConvertTo-Json -InputObject $out -Depth '6' -Compress))) + "
+PRINT = (
+    " + [Convert]::ToBase64String([Text.Encoding]::UTF8.GetBytes("
+    "(ConvertTo-Json -InputObject $out -Depth '6' -Compress))) + "
+)
 
 
 class ParserError(Exception):

@@ -71,7 +71,7 @@ class Nothing:
         return ""
 
 
-class WindowsMessage(Exception):
+class CmdletError(Exception):
     """What a cmdlet complains of."""
 
 
@@ -147,9 +147,7 @@ class Machine:
     def start_ollama(self, environment: dict[str, str]) -> None:
         """The tray application, which starts a server with its own environment."""
         if not self.state["ollama"]:
-            raise WindowsMessage(
-                "This command cannot be run due to the error: The system cannot find the file specified."
-            )
+            raise CmdletError("This command cannot be run due to the error: The system cannot find the file specified.")
         names = [process["Name"] for process in self.state["processes"]]
         if not self.state["service"] and "ollama app.exe" not in names:
             self.start("ollama app.exe", f"{self.folder}\\ollama app.exe", environment)

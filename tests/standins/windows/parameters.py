@@ -9,6 +9,8 @@ https://learn.microsoft.com/powershell/module/netsecurity/, .../nettcpip/, .../s
 
 from __future__ import annotations
 
+import re
+
 COMMON = {"ErrorAction", "WarningAction", "Verbose", "Debug", "ErrorVariable", "WarningVariable", "OutVariable"}
 _DOCUMENTED = """
 New-NetFirewallRule
@@ -105,9 +107,8 @@ PARAMETERS = {
     text.split()[0]: {*text.split()[1:], *COMMON} for text in re.split(r"\n(?=\S)", _DOCUMENTED) if text.strip()
 }
 # Those that take no value.
-SWITCHES = set(
-    "AsJob All Compress Confirm Force Like NoNewWindow PassThru Raw Recurse UseBasicParsing Wait WhatIf".split()
-)
+SWITCHES = {"AsJob", "All", "Compress", "Confirm", "Force", "Like", "NoNewWindow", "PassThru", "Raw", "Recurse"}
+SWITCHES |= {"UseBasicParsing", "Wait", "WhatIf"}
 CHOICES = {
     "Action": {"Allow", "Block"},
     "AddressFamily": {"IPv4", "IPv6"},

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import base64
 import json
-from fnmatch import fnmatchcase
 from typing import Any
 
 from tests.standins.windows.cmdlets import CMDLETS
 from tests.standins.windows.language import ParserError, parse
-from tests.standins.windows.machine import Machine, WindowsMessage
+from tests.standins.windows.machine import Machine, CmdletError
 from tests.standins.windows.parameters import CHOICES, PARAMETERS, SWITCHES
 
 STORES = {"User": "user", "Machine": "machine"}
@@ -32,7 +31,7 @@ class Session:
         try:
             statements = parse(script)
             self.statements(statements)
-        except (ParserError, WindowsMessage) as problem:
+        except (ParserError, CmdletError) as problem:
             return {"stdout": "", "stderr": str(problem), "code": 1}
         finally:
             self.machine.effects.lay(self.machine.state)
@@ -47,7 +46,7 @@ class Session:
         if kind == "try":
             try:
                 self.statements(parts[0])
-            except WindowsMessage as problem:
+            except CmdletError as problem:
                 self.message = str(problem)
                 self.statements(parts[1])
         elif kind == "store":
@@ -84,28 +83,29 @@ class Session:
                     self.administrator("Requested registry access is not allowed.")
                 self.machine.set_variable(STORES[target], str(name), value)
             else:
-                raise WindowsMessage(f'Cannot convert value "{target}" to type "System.EnvironmentVariableTarget".')
+                raise CmdletError(f'Cannot convert value "{target}" to type "System.EnvironmentVariableTarget".')
             return []
-        raise WindowsMessage(f"Method invocation failed because [System.Environment] has no method named '{method}'.")
+        raise CmdletError(f"Method invocation failed because [System.Environment] has no method named '{method}'.")
 
     def administrator(self, message: str = "Access is denied.") -> None:
         if not self.elevated:
-            raise WindowsMessage(message)
+            raise CmdletError(message)
 
     def command(self, name: str, given: dict[str, Any], items: list[Any] | None) -> list[Any]:
         if name not in PARAMETERS or name not in CMDLETS or name in self.machine.state["missing"]:
-            raise WindowsMessage(
-                f"The term '{name}' is not recognized as the name of a cmdlet, function, script file, or operable program."
+            raise CmdletError(
+                f"The term '{name}' is not recognized as the name of a cmdlet, function, script file, "
+                "or operable program."
             )
         parameters = {}
         for key, value in given.items():
             if key not in PARAMETERS[name]:
-                raise WindowsMessage(f"A parameter cannot be found that matches parameter name '{key}'.")
+                raise CmdletError(f"A parameter cannot be found that matches parameter name '{key}'.")
             if (key in SWITCHES) != isinstance(value, bool):
-                raise WindowsMessage(f"Missing an argument for parameter '{key}', or one too many.")
+                raise CmdletError(f"Missing an argument for parameter '{key}', or one too many.")
             texts = value if isinstance(value, list) else [value]
             if key in CHOICES and not set(texts) <= CHOICES[key]:
-                raise WindowsMessage(f"Cannot bind parameter '{key}': unable to match the identifier name {value}.")
+                raise CmdletError(f"Cannot bind parameter '{key}': unable to match the identifier name {value}.")
             parameters[key] = self.machine.expand(value[1]) if isinstance(value, tuple) else value
         try:
             return CMDLETS[name](self, parameters, items)
@@ -113,8 +113,4 @@ class Session:
             # What is not there is an error that a caller may silence; a refusal is not.
             if parameters.get("ErrorAction") in ("SilentlyContinue", "Ignore"):
                 return []
-            raise WindowsMessage(f"{name} : {problem.args[0]}") from problem
-
-
-def like(text: Any, pattern: str) -> bool:
-    return fnmatchcase(str(text).lower(), pattern.lower().replace("[", "[[]"))
+            raise CmdletError(f"{name} : {problem.args[0]}") from problem
