@@ -45,6 +45,10 @@ options:
         collection's C(plugins/plugin_utils/signatures.yml); there is seldom a reason to give them.
     type: list
     elements: dict
+  interop:
+    description: In WSL2 also ask Windows, through C(wslinfo) and C(powershell.exe). Both only read.
+    type: bool
+    default: false
 author:
   - Lamplighter contributors (@lamplighter)
 attributes:
@@ -131,6 +135,11 @@ evidence:
       description: Variables of the engine in files that shells read, each with C(path), C(name) and C(value).
       type: list
       elements: dict
+    windows_client:
+      description:
+        - Of a WSL2 host, where it should find Ollama on Windows (C(expected)), what sessions are told (C(written)),
+          what others set (C(values)), whether Windows answers (C(reach)) and whom else it lets in (C(wide)); else null.
+      type: dict
     modprobe:
       description: Options of GPU modules in modprobe.d, each with C(path), C(name) (module.parameter) and C(value).
       type: list
@@ -169,6 +178,7 @@ def main() -> None:
             "names": {"type": "list", "elements": "str", "default": []},
             "catalogue": {"type": "dict", "default": {}},
             "signatures": {"type": "list", "elements": "dict"},
+            "interop": {"type": "bool", "default": False},
         },
         mutually_exclusive=[("read", "bundle")],
         supports_check_mode=True,
@@ -183,7 +193,7 @@ def main() -> None:
             module.exit_json(evidence=read_attached(given["read"], signatures, given["catalogue"]))
     except (AttachedError, LogError) as error:
         module.fail_json(msg=str(error))
-    collector = Collector(given["sysroot"], given["unit"], signatures, given["catalogue"])
+    collector = Collector(given["sysroot"], given["unit"], signatures, given["catalogue"], given["interop"])
     evidence = collector.collect()
     if given["bundle"] and not module.check_mode:
         # The action plugin writes them on the controller.

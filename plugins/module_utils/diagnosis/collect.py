@@ -29,18 +29,28 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.kernel impo
 from ansible_collections.lamplighter.fleet.plugins.module_utils.process import run
 from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.host import nvidia_counters
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
+from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.interop import run_operation
+from ansible_collections.lamplighter.fleet.plugins.module_utils.wsl.status import status
 
 
 class Collector:
     """Evidence of one host; `texts` keeps what a bundle needs of the logs."""
 
-    def __init__(self, sysroot: str, unit: str, signatures: list[dict[str, Any]], catalogue: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        sysroot: str,
+        unit: str,
+        signatures: list[dict[str, Any]],
+        catalogue: dict[str, Any],
+        interop: bool = False,
+    ) -> None:
+        self.interop = interop
         self.root, self.unit, self.signatures, self.catalogue = Sysroot(sysroot), unit, signatures, catalogue
         self.unread: list[str] = []
         self.engine_text, self.kernel_text = probes.Kept(), probes.Kept()
 
     def collect(self) -> dict[str, Any]:
-        facts = self._try("the hardware", lambda: gpu_facts(self.root.root, self.catalogue)) or {}
+        facts = self._try("the hardware", lambda: gpu_facts(self.root.root, self.catalogue, self.interop)) or {}
         found = self._try("the installation", self._installation) or {}
         listener, service = found.get("listener") or {}, self._service()
         pid = (found.get("service") or {}).get("main_pid") or (
@@ -67,6 +77,7 @@ class Collector:
             "binaries": sorted({os.path.realpath(path) for path in probes.PROGRAMS if os.path.exists(path)}),
             "containers": boxes,
             "login_environment": probes.login_environment(),
+            "windows_client": self._windows_client(facts.get("wsl")),
             "modprobe": modprobe,
             "module_parameters": probes.module_parameters(self.root, [*cmdline, *(item["name"] for item in modprobe)]),
             "engine_log": self._engine_log(found, boxes),
@@ -82,6 +93,17 @@ class Collector:
         except OSError as error:
             self.unread.append(f"{what}: {error}")
             return None
+
+    def _windows_client(self, wsl: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Of a WSL2 host; Windows itself is asked only where that is allowed."""
+        if not wsl or wsl["version"] == 1:
+            return None
+        powershell = wsl["powershell"] if self.interop and wsl["interop"] else None
+
+        def ask(operation: str) -> dict[str, Any]:
+            return run_operation(operation, {"port": 11434}, powershell, seconds=30)
+
+        return status(wsl, ask if powershell else None)
 
     def _installation(self) -> dict[str, Any]:
         found = gather(

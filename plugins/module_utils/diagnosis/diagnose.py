@@ -16,6 +16,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis import
     logs,
     machine,
     network,
+    windows,
 )
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.case import Case, in_order
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.build import make_plan
@@ -42,6 +43,8 @@ CHECKS = (
     network.disk,
     network.clients,
 )
+# Of a WSL2 host whose engine is that of Windows; on one that has its own as well, they come last.
+OF_WINDOWS = (windows.answers, windows.firewall, windows.wiring, windows.values)
 # Of the engine's environment, what the plan judges itself.
 _FOR_THE_PLAN = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HSA_OVERRIDE_GFX_VERSION", "OLLAMA_CONTEXT_LENGTH")
 
@@ -122,7 +125,7 @@ def diagnose(evidence: Any, policy: dict[str, Any] | None = None, host: str = "H
     """Never raises for what the evidence lacks: what nobody could read is not judged, and `unread` says so."""
     known = mapping(evidence)
     case = make_case(known, policy, host)
-    for check in CHECKS:
+    for check in OF_WINDOWS if windows.uses_windows(case) else (*CHECKS, *OF_WINDOWS):
         check(case)
     findings = in_order(case.findings)
     count = dict.fromkeys(("critical", "error", "warning", "info"), 0)

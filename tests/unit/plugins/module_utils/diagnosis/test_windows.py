@@ -1,0 +1,77 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The doctor's rules for a WSL2 host that uses Ollama on Windows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.diagnose import diagnose
+
+from tests.unit.plan_hosts import machine
+
+URL = "http://172.22.16.1:11434"
+OK = {"code": "ok", "message": "", "remedy": "", "http": "0.32.15"}
+SILENT = {"code": "firewall", "message": "no reply", "remedy": "open it", "http": None}
+WIDE = {"name": "Ollama", "id": "Ollama-In", "reason": "it admits Any on Any"}
+
+
+def evidence(mode: str = "nat", **client: Any) -> dict[str, Any]:
+    wsl = {"version": 2, "networking_mode": mode, "interop": True, "windows_gpus": []}
+    told = {"wired": True, "expected": URL, "written": URL, "values": [], "reach": OK, "wide": [], **client}
+    return {"gpu_facts": {**machine(platform="wsl2"), "wsl": wsl}, "windows_client": told}
+
+
+def value(text: str) -> list[dict[str, str]]:
+    return [
+        {"path": "/etc/profile.d/mine.sh", "value": text, "said": f"/etc/profile.d/mine.sh says OLLAMA_HOST={text}"}
+    ]
+
+
+CASES: list[tuple[str, dict[str, Any], list[str]]] = [
+    ("all is well", evidence(), []),
+    ("no answer", evidence(reach=SILENT), ["windows_silent"]),
+    ("a wide rule", evidence(wide=[WIDE]), ["windows_firewall_wide"]),
+    ("not wired", evidence(wired=False, written=None), ["client_not_wired"]),
+    ("stale", evidence(written="http://172.30.64.1:11434"), ["client_address_stale"]),
+    ("written down, wrong", evidence(values=value("172.17.0.1")), ["client_address_stale"]),
+    ("written down, right for now", evidence(values=value("172.22.16.1")), ["client_address_static"]),
+    ("another port", evidence(values=value("172.22.16.1:8080")), ["client_address_stale"]),
+    ("written down by itself", evidence(wired=False, written=None, values=value(URL)), ["client_address_static"]),
+    ("a command", evidence(values=value("$(ip")), []),
+    (
+        "loopback stays right",
+        evidence("mirrored", expected="http://127.0.0.1:11434", written=None, values=value("localhost")),
+        [],
+    ),
+    (
+        "loopback as an address stays right",
+        evidence("mirrored", expected="http://127.0.0.1:11434", written=None, values=value("127.0.0.1:11434")),
+        [],
+    ),
+    ("no way", evidence(expected=None, reach={**SILENT, "code": "no_gateway"}), ["windows_silent"]),
+    ("nobody looked", {"gpu_facts": evidence()["gpu_facts"]}, []),
+]
+
+
+@pytest.mark.parametrize(("seen", "codes"), [row[1:] for row in CASES], ids=[row[0] for row in CASES])
+def test_findings(seen: dict[str, Any], codes: list[str]) -> None:
+    assert [finding["code"] for finding in diagnose(seen)["findings"]] == codes
+
+
+def test_a_rule_of_windows_is_named_with_the_command_that_removes_it() -> None:
+    found = diagnose(evidence(wide=[WIDE]))["findings"][0]
+    assert "it admits Any on Any" in str(found)
+    assert "Remove-NetFirewallRule -Name 'Ollama-In'" in str(found)
+
+
+def test_an_engine_of_this_host_is_judged_as_well() -> None:
+    here = {
+        **evidence(wide=[WIDE]),
+        "ollama_facts": {"binary": {"path": "/usr/local/bin/ollama", "version": "0.32.15"}},
+    }
+    codes = [finding["code"] for finding in diagnose(here)["findings"]]
+    assert "windows_firewall_wide" in codes
+    assert len(codes) > 1
