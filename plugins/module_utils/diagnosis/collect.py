@@ -98,7 +98,7 @@ class Collector:
         """Of a WSL2 host; Windows itself is asked only where that is allowed."""
         if not wsl or wsl["version"] == 1:
             return None
-        powershell = wsl["powershell"] if self.interop and wsl["interop"] else None
+        powershell: str = wsl["powershell"] if self.interop and wsl["interop"] and wsl["powershell"] else ""
 
         def ask(operation: str) -> dict[str, Any]:
             return run_operation(operation, {"port": 11434}, powershell, seconds=30)

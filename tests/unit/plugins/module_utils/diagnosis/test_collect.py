@@ -124,7 +124,7 @@ def test_a_log_that_may_not_be_read_is_told(collector: Collector, monkeypatch: p
 
 
 def test_a_hardware_that_cannot_be_read_does_not_stop_the_rest(collector: Collector, monkeypatch: pytest.MonkeyPatch):
-    def broken(_root: str, _catalogue: Any) -> Any:
+    def broken(_root: str, _catalogue: Any, _interop: bool) -> Any:
         raise OSError("input/output error")
 
     monkeypatch.setattr(collect, "gpu_facts", broken)
