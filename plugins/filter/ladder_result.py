@@ -30,8 +30,7 @@ options:
   measured:
     description:
       - What the module M(lamplighter.fleet.inference_benchmark) returned for each service.
-      - Empty if the rung is not proven.
-      - Left out before it has run.
+      - With it the rung that was recorded last is recorded again; empty if that one is not proven.
     type: list
     elements: dict
 """
@@ -133,7 +132,8 @@ def ladder_result(
     proofs: list[dict[str, Any]],
     measured: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    before = result.get("rungs", [])
+    # Figures belong to the rung that was recorded last.
+    before = result.get("rungs", [])[: None if measured is None else -1]
     tried, proof = plan["rungs"][len(before)], worst(proofs)
     rung = {"id": tried["id"], **{key: proof[key] for key in COPIED}}
     if measured:

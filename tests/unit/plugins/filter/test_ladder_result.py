@@ -118,7 +118,7 @@ def race(plan: dict[str, Any], *runs: tuple[str, float, float]) -> dict[str, Any
         told = ladder_result(result, plan, [proof(outcome)])
         assert not told["finished"]
         measured = [benchmark(prompt, generation)] if outcome.startswith("proven") else []
-        result = ladder_result(result, plan, [proof(outcome)], measured)
+        result = ladder_result(told, plan, [proof(outcome)], measured)
     return result
 
 
@@ -196,7 +196,8 @@ def test_the_worst_of_several_services_counts():
 def test_services_share_what_a_rung_can_do():
     plan = {**MEASURING, "rungs": PLAN["rungs"][:1]}
     figures = [benchmark(100, 30), benchmark(100, 60)]
-    result = ladder_result({}, plan, [proof("proven rocm")] * 2, figures)
+    proofs = [proof("proven rocm")] * 2
+    result = ladder_result(ladder_result({}, plan, proofs), plan, proofs, figures)
     assert result["rungs"][0]["measured"] == {"prompt": 100.0, "generation": 40.0}
     assert (
         "generation"
