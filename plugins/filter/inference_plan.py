@@ -109,8 +109,9 @@ _value:
       V(nvidia_driver)) and C(devices) (GPU indexes); for llama-server also C(arguments).
     - C(degraded_if) lists the backends that are no success on this host.
     - C(devices) has every GPU, C(used) or not, with the C(reason) and C(known_issues).
-    - C(kernel) has C(parameters) (each with C(name), C(value), C(state) and C(reason)), C(reboot),
-      C(gtt_bytes) and C(reason).
+    - C(kernel) has C(parameters) (each with C(name), C(value), C(state) as of M(lamplighter.fleet.kernel_params), and
+      C(reason)), C(pending) (the same of those that are set and wait for a reboot), C(reboot), C(gtt_bytes) and
+      C(reason).
     - C(rocm) has C(install), C(bundled) and C(reason).
     - C(memory) has C(usable_bytes), C(free_bytes), C(largest_model_bytes), C(default_context_length) (null if unknown), C(advice).
     - C(wsl), null where it is no WSL2, has C(use) (V(windows) or V(local)), C(windows_backend) (the expected one)

@@ -10,7 +10,7 @@ version_added: 0.1.0
 short_description: A host's plan as a text to read
 description:
   - Tells what was found, what will be done and why, what was refused, and what only a person can do.
-positional: gpu_facts, host
+positional: gpu_facts, host, kernel_params
 options:
   _input:
     description: The plan, as C(lamplighter.fleet.inference_plan) makes it.
@@ -24,6 +24,10 @@ options:
     description: The name of the host.
     type: str
     default: this host
+  kernel_params:
+    description: C(kernel_params_preview) of the role kernel_params, where the inventory wants kernel parameters.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -43,6 +47,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.environment import without_secrets
+from ansible_collections.lamplighter.fleet.plugins.plugin_utils.kernel_text import kernel_texts
 from ansible_collections.lamplighter.fleet.plugins.plugin_utils.wsl_text import wsl_blocks, wsl_headline
 
 WIDTH = 92
@@ -133,20 +138,6 @@ def _keep_columns(label: str, text: str, hang: int) -> list[str]:
     return [first, *(" " * (LABEL + 2 + hang) + line for line in lines[1:])]
 
 
-def _kernel(plan: Mapping[str, Any]) -> list[str]:
-    texts = []
-    for parameter in plan["kernel"]["parameters"]:
-        change = (
-            f"{parameter['name']}={parameter['value']}"
-            if parameter["state"] == "present"
-            else f"no {parameter['name']}"
-        )
-        texts.append(f"{change}: {parameter['reason']}")
-    if plan["kernel"]["reboot"]:
-        texts.append("Applied where the inventory says kernel_params_from_plan: true, and in force after a reboot.")
-    return _blocks("Kernel", texts, 2)
-
-
 def _rocm(plan: Mapping[str, Any]) -> list[str]:
     """What the role rocm will do: in the order in which it does it."""
     rocm = plan["rocm"]
@@ -197,7 +188,12 @@ def _proof(plan: Mapping[str, Any], success: str) -> list[str]:
     return _block("Proof", f"each rung is proven before it is kept; {success}.") if success else []
 
 
-def plan_text(plan: Mapping[str, Any], gpu_facts: Mapping[str, Any] | None = None, host: str = "this host") -> str:
+def plan_text(
+    plan: Mapping[str, Any],
+    gpu_facts: Mapping[str, Any] | None = None,
+    host: str = "this host",
+    kernel_params: Mapping[str, Any] | None = None,
+) -> str:
     """One block of text for one host."""
     headline = _headline(plan, host)
     accepted = "" if plan["degraded_if"] or plan["status"] == "cpu" else " The processor would do, too."
@@ -206,7 +202,7 @@ def plan_text(plan: Mapping[str, Any], gpu_facts: Mapping[str, Any] | None = Non
         *_rungs(plan),
         *_proof(plan, success),
         *_block("Memory", f"{plan['memory']['advice']}.{accepted if len(plan['rungs']) > 1 else ''}"),
-        *_kernel(plan),
+        *_blocks("Kernel", kernel_texts(plan["kernel"], kernel_params or {}), 2),
         *_rocm(plan),
         *_refused(plan),
         *_for_people(plan),

@@ -28,6 +28,10 @@ def mapping(value: Any) -> dict:
     return value if isinstance(value, dict) else {}
 
 
+def entries(value: Any) -> list:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
 def _flag(value: Any) -> bool | None:
     return value if isinstance(value, bool) else None
 
@@ -77,6 +81,8 @@ class Machine:
     cpu: dict
     kernel_release: str | None
     cmdline: str
+    # What kernel_params has set, and what of it waits for a reboot.
+    kernel_parameters: tuple
     memory_module: str | None
     pages_limit: int | None
     amdgpu_version: str | None
@@ -133,7 +139,7 @@ def read_facts(facts: dict, extra: dict) -> Machine:
     """gpu_facts as a Machine; `extra` is the inventory's addition to the catalogue."""
     kernel, nvidia = mapping(facts.get("kernel")), mapping(facts.get("nvidia"))
     raw_gpus = facts.get("gpus")
-    gpus = [gpu for gpu in raw_gpus if isinstance(gpu, dict)] if isinstance(raw_gpus, list) else []
+    gpus = entries(raw_gpus)
     nodes = facts.get("device_nodes")
     paths = [str(mapping(node).get("path")) for node in nodes] if isinstance(nodes, list) else None
     return Machine(
@@ -142,6 +148,7 @@ def read_facts(facts: dict, extra: dict) -> Machine:
         cpu=mapping(facts.get("cpu")),
         kernel_release=text(kernel.get("release")),
         cmdline=text(kernel.get("cmdline")) or "",
+        kernel_parameters=tuple(one for one in entries(kernel.get("parameters")) if text(one.get("name"))),
         memory_module=text(kernel.get("memory_module")),
         pages_limit=whole(kernel.get("pages_limit")),
         amdgpu_version=text(kernel.get("amdgpu_version")) or text(facts.get("amdgpu_version")),

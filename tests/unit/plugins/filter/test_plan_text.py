@@ -73,5 +73,78 @@ def test_gpus_of_one_kind_are_counted():
     assert "1 x" not in text
 
 
+PENDING = {
+    "name": "ttm.pages_limit",
+    "value": "5",
+    "state": "present",
+    "waits": True,
+    "reason": "/sys/module/ttm shows 4",
+}
+
+
+def asked(name: str, value: str | None, route: str, ok: bool | None = False) -> dict:
+    return {"name": name, "wanted": value, "route": route, "ok": ok, "reason": f"{name} is not so"}
+
+
+# what is set and waits, what the inventory asks for, what the text says, what it does not say
+KERNEL: list[tuple[list, dict, list[str], list[str]]] = [
+    ([], {}, ["ttm.pages_limit=28573696: lets", "kernel_params_from_plan: true"], ["waits"]),
+    ([PENDING], {}, ["ttm.pages_limit=5 is set, and waits for a reboot: /sys/module/ttm shows 4."], ["from_plan"]),
+    (
+        [{**PENDING, "name": "amd_iommu", "value": None, "state": "absent", "reason": "taken away"}],
+        {},
+        ["amd_iommu is taken away, and waits for a reboot", "from_plan"],
+        [],
+    ),
+    (
+        [],
+        {"in_force": [asked("ttm.pages_limit", "7", "modprobe")], "reboot_required": True, "reboot": "never"},
+        ["ttm.pages_limit=7: will be set by modprobe.d.", "left to you"],
+        ["from_plan", "28573696"],
+    ),
+    (
+        [],
+        {"in_force": [asked("amd_iommu", "off", "cmdline")], "reboot_required": True, "reboot": "if_needed"},
+        ["amd_iommu=off: will be set on the kernel's command line; memory is", "NPU", "will be rebooted", "from_plan"],
+        [],
+    ),
+    (
+        [PENDING],
+        {"in_force": [asked("ttm.pages_limit", "5", "modprobe")], "reboot_required": True, "reboot": "never"},
+        ["ttm.pages_limit=5: set, and waits for a reboot: ttm.pages_limit is not so."],
+        ["will be set", "from_plan"],
+    ),
+    (
+        [],
+        {
+            "in_force": [asked("ttm.pages_limit", "5", "modprobe"), asked("amdgpu.gttsize", None, "cmdline")],
+            "not_taken": [asked("ttm.pages_limit", "5", "modprobe")],
+            "conflicts": [{"path": "/etc/x", "line": 3, "name": "b", "value": "4", "remedy": "Remove it there."}],
+            "reboot_required": False,
+        },
+        ["did not come into force with the last boot", "no amdgpu.gttsize: will be", "/etc/x:3 sets b to 4. Remove it"],
+        ["will be rebooted", "left to you"],
+    ),
+    (
+        [],
+        {"in_force": [asked("x", None, "cmdline", True), asked("y", "1", "cmdline", True)]},
+        ["y=1: in force."],
+        ["no x"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("waiting", "preview", "parts", "not_said"), KERNEL)
+def test_kernel_parameters_are_told_before_they_are_set(
+    waiting: list, preview: dict, parts: list[str], not_said: list[str]
+):
+    facts = halo()
+    facts["kernel"]["parameters"] = waiting
+    text = plan_text(make_plan(facts), facts, "halo", preview)
+    said = " ".join(text[text.index("Kernel") :].split())
+    assert [part for part in parts if part not in said] == []
+    assert [part for part in not_said if part in said] == []
+
+
 def test_the_filter_has_its_name():
     assert FilterModule().filters() == {"plan_text": plan_text}

@@ -17,7 +17,7 @@ from tests.unit.plan_hosts import GIB, amd, desktop, halo, machine, minipc, nvid
 
 def parameters(facts: dict, **policy: Any) -> dict[str, str]:
     return {
-        item["name"]: item["value"] if item["state"] == "present" else "absent"
+        item["name"]: item["value"] if item["state"] == "present" else item["state"]
         for item in make_plan(facts, policy)["kernel"]["parameters"]
     }
 
@@ -67,12 +67,32 @@ def test_the_parameter_belongs_to_the_module_that_holds_amdgpu(module: str | Non
 def test_parameters_that_contradict_or_do_nothing_go():
     facts = apu(0.5, 62.5, 125, cmdline="quiet amdgpu.gttsize=100000 amdttm.pages_limit=5")
     found = parameters(facts)
-    assert found == {"ttm.pages_limit": "28573696", "amdgpu.gttsize": "absent", "amdttm.pages_limit": "absent"}
+    assert found == {"ttm.pages_limit": "28573696", "amdgpu.gttsize": "masked", "amdttm.pages_limit": "masked"}
 
 
 def test_a_parameter_that_waits_for_its_reboot_says_so():
     kernel = make_plan(apu(0.5, 62.5, 125, cmdline="ttm.pages_limit=28573696"))["kernel"]
     assert "not in force" in kernel["reason"]
+
+
+def waiting(name: str, value: str | None, *, waits: bool = True, state: str = "present") -> dict:
+    reason = "/sys/module/ttm shows 5"
+    return {"name": name, "value": value, "state": state, "route": "modprobe", "waits": waits, "reason": reason}
+
+
+def test_what_waits_for_a_reboot_is_in_the_plan_of_any_host():
+    found = [waiting("ttm.pages_limit", "28573696"), waiting("amd_iommu", "off", waits=False)]
+    kernel = make_plan(apu(0.5, 62.5, 125, parameters=found))["kernel"]
+    assert [item["name"] for item in kernel["pending"]] == ["ttm.pages_limit"]
+    assert "is set but not in force" in kernel["reason"]
+    kernel = make_plan(machine(kernel={"parameters": found}))["kernel"]
+    assert (kernel["reboot"], kernel["parameters"], len(kernel["pending"])) == (True, [], 1)
+
+
+@pytest.mark.parametrize("odd", [None, "x", 5, [5], [{}], [{"waits": True}], {"a": 1}])
+def test_parameters_of_an_odd_type_are_unknown(odd: Any):
+    kernel = make_plan(machine(kernel={"parameters": odd}))["kernel"]
+    assert (kernel["pending"], kernel["reboot"]) == ([], False)
 
 
 def test_the_limit_stands_for_a_size_that_is_not_known():
