@@ -5,11 +5,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Callable
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.windows import changes as changing
 from ansible_collections.lamplighter.fleet.plugins.module_utils.windows import firewall
+from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.arguments import (
+    ARGUMENTS,
+    MODES,
+    OPERATIONS,
+    REFUSED,
+    check_arguments,
+)
 from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.changes import Change
 from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.powershell import (
     NEW_TLS,
@@ -33,24 +39,8 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.state im
 
 # Sends a script to Windows and returns its answer; the second argument is how many seconds it may take.
 Ask = Callable[..., "dict[str, Any]"]
-OPERATIONS = ("state", "gpus", "firewall", "log", "apply", "undo")
-ARGUMENTS = {
-    "port": 11434,
-    "lines": 200,
-    "environment": {},
-    "scope": "user",
-    "firewall": None,
-    "firewall_scope": "interface",
-    "hyperv_ports": None,
-    "hyperv_remote": ["LocalSubnet"],
-    "install": None,
-    "restart": True,
-    "interactive": True,
-}
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}", re.ASCII)
+# What a download and an installation may take.
 _LONG = 3600.0
-# Ours to set; PATH and its like are not, whatever the inventory says.
-_PREFIXES = ("OLLAMA_", "LLAMA_ARG_", "GGML_", "HIP_", "ROCR_", "CUDA_VISIBLE", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
 
 
 def run(name: str, given: dict[str, Any], ask: Ask, check: bool = False) -> dict[str, Any]:
@@ -71,36 +61,15 @@ def run(name: str, given: dict[str, Any], ask: Ask, check: bool = False) -> dict
     if name == "firewall":
         return read_firewall(ask, arguments["port"])
     if name == "state":
-        return {"changed": False, **read(ask, arguments["port"])}
+        return {"changed": False, "state": read(ask, arguments["port"])}
     return (apply if name == "apply" else undo)(arguments, ask, check)
 
 
-def check_arguments(arguments: dict[str, Any]) -> None:
-    """Before anything is done: a wrong value is refused in one message."""
-    wrong = [
-        f"{name} is no variable that Ollama on Windows reads"
-        for name in arguments["environment"]
-        if not _NAME.fullmatch(str(name)) or not str(name).upper().startswith(_PREFIXES)
-    ]
-    wrong += [
-        f"the value of {name} is no text"
-        for name, value in arguments["environment"].items()
-        if value is not None and not (isinstance(value, str) and value)
-    ]
-    for port in [arguments["port"], *(arguments["hyperv_ports"] or [])]:
-        if not 0 < int(port) < 65536:
-            wrong.append(f"{port} is no port: 1 to 65535")
-    install = arguments["install"]
-    if install:
-        for key, pattern, example in (
-            ("url", r"https://[^\s'\"<>|`$;]+", "https://.../OllamaSetup.exe"),
-            ("sha256", r"[0-9A-Fa-f]{64}", "64 hexadecimal digits"),
-            ("version", r"\d+\.\d+\.\d+(-rc\d+)?", "0.32.15"),
-        ):
-            if not re.fullmatch(pattern, str(install.get(key) or ""), re.ASCII):
-                wrong.append(f"install.{key} is {install.get(key)!r}: write {example}")
-    if wrong:
-        raise WindowsError("; ".join(wrong) + ".")
+def as_result(operation: str, result: dict[str, Any]) -> dict[str, Any]:
+    """For Ansible: with what --diff shows."""
+    if operation in ("apply", "undo"):
+        return {**result, "diff": {"before": result["before"], "after": result["after"]}}
+    return result
 
 
 def read(ask: Ask, port: int) -> dict[str, Any]:
@@ -123,23 +92,76 @@ def read_firewall(ask: Ask, port: int) -> dict[str, Any]:
 
 def apply(arguments: dict[str, Any], ask: Ask, check: bool) -> dict[str, Any]:
     found = read(ask, arguments["port"])
+    arguments = {**arguments, **bound(found, arguments)}
     wanted = _missing(found, arguments)
-    return _make(found, wanted, arguments, ask, check, lambda now: _missing(now, arguments))
+    result = _make(found, wanted, arguments, ask, check, lambda now: _missing(now, arguments))
+    result["wide"] = firewall.wider_than_wsl(result["state"]["firewall"], result["state"]["wsl"])
+    return result
+
+
+def warnings(result: dict[str, Any]) -> list[str]:
+    return [
+        f"The Windows firewall rule {rule['name']} ({rule['id']}) opens Ollama to more than WSL2: {rule['reason']}."
+        for rule in result.get("wide", [])
+    ]
+
+
+def bound(found: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """The firewall and the variables that the wanted way for WSL2 needs. What is not needed is taken back."""
+    bind = arguments["bind"]
+    if not bind:
+        return {}
+    mode = found["wsl"]["mode"] if arguments["mode"] == "auto" else arguments["mode"]
+    if mode in REFUSED or mode not in MODES:
+        why = REFUSED.get(mode, f"The networking mode {mode} is not known")
+        raise WindowsError(
+            f"{why}. Set networkingMode=nat or mirrored below [wsl2] in .wslconfig, then wsl --shutdown."
+        )
+    port, variables = arguments["port"], dict(arguments["environment"] or {})
+    host = "" if port == 11434 else f"127.0.0.1:{port}"
+    if bind == "loopback":
+        host = f"127.0.0.1:{port}"
+    elif mode == "nat":
+        host = f"0.0.0.0:{port}"
+        if bind == "vethernet":
+            firewall.wanted_rule(found["wsl"], port, "subnet")
+            host = f"{found['wsl']['address']}:{port}"
+    if host:
+        variables["OLLAMA_HOST"] = host
+    opens = mode == "nat" and bind != "loopback"
+    return {"environment": variables, "firewall": "present" if opens else "absent"}
 
 
 def _missing(found: dict[str, Any], arguments: dict[str, Any]) -> list[Change]:
     """In the order in which they are made: nothing listens to everybody before the firewall is right."""
     wanted = _install_change(found, arguments["install"])
+    opens = arguments["firewall"] == "present"
+    rules: list[Change] = []
     if arguments["firewall"] is not None:
-        wanted += changing.firewall_rule(
-            found, arguments["firewall"] == "present", arguments["firewall_scope"], arguments["port"]
-        )
-    if arguments["hyperv_ports"] is not None:
-        wanted += changing.hyperv(found, arguments["hyperv_ports"], arguments["hyperv_remote"])
-    variables = changing.environment(found, arguments["environment"], arguments["scope"])
+        rules = changing.firewall_rule(found, opens, arguments["firewall_scope"], arguments["port"])
+    variables: list[Change] = []
+    if arguments["environment"] is not None:
+        named = {name.upper() for name in arguments["environment"]}
+        for scope in changing.SCOPES:
+            back = restored(found, scope, named if scope == arguments["scope"] else set())
+            ours = arguments["environment"] if scope == arguments["scope"] else {}
+            variables += changing.environment(found, {**back, **ours}, scope)
     for change in variables:
-        change.needs = change.needs if arguments["firewall"] == "present" else ""
-    return wanted + variables
+        change.needs = change.needs if opens else ""
+    hyperv: list[Change] = []
+    if arguments["hyperv_ports"] is not None:
+        hyperv = changing.hyperv(found, arguments["hyperv_ports"], arguments["hyperv_remote"])
+    return wanted + rules + hyperv + variables
+
+
+def restored(found: dict[str, Any], scope: str, named: set[str]) -> dict[str, Any]:
+    """What was there before, of variables that we set. One that somebody else has set since is left as it is."""
+    recorded = (found["record"].get("environment") or {}).get(scope) or {}
+    return {
+        name: one["before"]
+        for name, one in recorded.items()
+        if name.upper() not in named and found["environment"][scope].get(name.upper()) == one["set"]
+    }
 
 
 def _install_change(found: dict[str, Any], install: dict[str, Any] | None) -> list[Change]:
@@ -155,13 +177,8 @@ def undo(arguments: dict[str, Any], ask: Ask, check: bool) -> dict[str, Any]:
 
     def missing(now: dict[str, Any]) -> list[Change]:
         wanted: list[Change] = []
-        for scope, variables in (found["record"].get("environment") or {}).items():
-            ours = {
-                name: one["before"]
-                for name, one in variables.items()
-                if found["environment"][scope].get(name.upper()) == one["set"]
-            }
-            wanted += changing.environment(now, ours, scope)
+        for scope in changing.SCOPES:
+            wanted += changing.environment(now, restored(found, scope, set()), scope)
         # Removing is nothing that an environment must wait for.
         for change in wanted:
             change.needs = ""
