@@ -109,7 +109,7 @@ class Container:
             "meta l4proto { icmp, icmpv6 } accept",
             f"tcp dport {{ {HARNESS} }} accept",
             *nft_rules(state, local),
-            "} }",
+            "}\n}",
         ]
         subprocess.run(["nft", "-f", "-"], input="\n".join(rules).encode(), check=True)
 
