@@ -1,113 +1,27 @@
 # Copyright (c) Lamplighter contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whole runs on a machine of files, whose programs do what the real ones do to those files."""
+"""Whole runs on Debian with GRUB, and the initramfs of any distribution."""
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 from collections import namedtuple
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params import initramfs, loaders, memory
+from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params import initramfs, memory
 from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.host import Host
-from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.remembered import STATE, WAITING, standing
-from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.transaction import run
+from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.remembered import STATE
 from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.words import KernelParamsError, Param
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
 
-LIMIT = Param("ttm.pages_limit", "1000")
-IOMMU = Param("amd_iommu", "off")
-RELEASE = "6.12.1"
-OURS = "etc/modprobe.d/zz-lamplighter.conf"
-DROP_IN = "etc/default/grub.d/zz-lamplighter.cfg"
+from tests.unit.kernel_machine import DROP_IN, IOMMU, LIMIT, OURS, RELEASE, Machine, debian, fine
 
 
-class Machine:
-    is_root = True
-
-    def __init__(self, root: Path, tools: dict[str, Callable]) -> None:
-        self.root, self.tools, self.calls = root, tools, []
-        self.write("proc/sys/kernel/osrelease", RELEASE)
-        self.write("proc/cmdline", "BOOT_IMAGE=/vmlinuz root=x ro quiet")
-        self.write("proc/meminfo", "MemTotal:       16777216 kB\n")
-        self.write("sys/module/ttm/parameters/pages_limit", "500")
-        self.write(
-            f"lib/modules/{RELEASE}/modules.dep", "kernel/drivers/gpu/drm/ttm/ttm.ko:\nkernel/amdgpu.ko: ttm.ko\n"
-        )
-        self.write(f"boot/vmlinuz-{RELEASE}", "kernel")
-        self.write(f"boot/initrd.img-{RELEASE}", "initramfs")
-        self.write("etc/modprobe.d/.keep", "")
-        self.boot("1")
-
-    def boot(self, number: str) -> None:
-        """What /run holds is gone."""
-        self.write("proc/sys/kernel/random/boot_id", number)
-        (self.root / WAITING.lstrip("/")).unlink(missing_ok=True)
-
-    def write(self, path: str, text: str) -> None:
-        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
-        (self.root / path).write_text(text)
-
-    def read(self, path: str) -> str | None:
-        full = self.root / path.lstrip("/")
-        return full.read_text() if full.exists() else None
-
-    def which(self, name: str) -> str | None:
-        return str(self.root / "bin" / name) if name in self.tools else None
-
-    def execute(self, argv: list[str]) -> tuple[int, str, str]:
-        name = os.path.basename(argv[0])
-        self.calls.append([name, *argv[1:]])
-        answer = self.tools[name](self, argv[1:])
-        return answer if isinstance(answer, tuple) else (0, answer or "", "")
-
-    def files(self) -> dict[str, str]:
-        return {
-            str(path.relative_to(self.root)): path.read_text()
-            for path in sorted(self.root.rglob("*"))
-            if path.is_file() and "lamplighter/" not in str(path)
-        }
-
-    def run(self, *params: Param, route: str = "auto", purge: bool = False, check: bool = False) -> dict:
-        self.calls.clear()
-        host = Host(Sysroot(str(self.root)), self.which, self.execute, self.is_root)
-        return run(host, list(params), route, purge, check)
-
-    @property
-    def names(self) -> list[str]:
-        return [call[0] for call in self.calls]
-
-
-def fine(_machine: Machine, _argv: list[str]) -> str:
-    return ""
-
-
-def grub_mkconfig(machine: Machine, argv: list[str]) -> str:
-    """Sources the settings as the real one does."""
-    files = [machine.root / "etc/default/grub", *sorted((machine.root / "etc/default/grub.d").glob("*.cfg"))]
-    script = (
-        "".join(f'. "{path}"\n' for path in files) + 'printf "%s" "$GRUB_CMDLINE_LINUX $GRUB_CMDLINE_LINUX_DEFAULT"'
-    )
-    line = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
-    line = " ".join(line.split())
-    text = f"menuentry a {{\n\tlinux\t/vmlinuz root=x ro {line}\n\tlinux\t/vmlinuz root=x ro single\n}}\n"
-    Path(argv[1]).write_text(text)
-    return ""
-
-
-@pytest.fixture
-def debian(tmp_path: Path) -> Machine:
-    tools = {"update-initramfs": fine, "grub-mkconfig": grub_mkconfig, "grub-script-check": fine}
-    machine = Machine(tmp_path, tools)
-    machine.write("bin/grub-mkconfig", "for x in ${sysconfdir}/default/grub.d/*.cfg ; do")
-    machine.write("etc/default/grub", 'GRUB_CMDLINE_LINUX=""\nGRUB_CMDLINE_LINUX_DEFAULT="quiet"\n')
-    machine.write("boot/grub/grub.cfg", "\tlinux\t/vmlinuz root=x ro quiet\n")
-    return machine
+@pytest.fixture(name="debian")
+def _debian(tmp_path: Path) -> Machine:
+    return debian(tmp_path)
 
 
 def test_a_modules_parameter_goes_to_modprobe_and_into_the_initramfs(debian: Machine) -> None:
@@ -296,116 +210,6 @@ def test_a_damaged_rollback_file_stops_everything(debian: Machine) -> None:
         debian.run(LIMIT)
 
 
-def test_settings_without_a_drop_in_folder_are_edited_and_restored_to_the_byte(debian: Machine) -> None:
-    text = "# SUSE\nGRUB_CMDLINE_LINUX_DEFAULT='quiet   amd_iommu=on'\n"
-    debian.write("bin/grub-mkconfig", "#!/bin/sh\n")
-    debian.write("etc/default/grub", text)
-    debian.run(IOMMU)
-    assert debian.read("etc/default/grub") == '# SUSE\nGRUB_CMDLINE_LINUX_DEFAULT="quiet amd_iommu=off"\n'
-    debian.run(purge=True)
-    assert debian.read("etc/default/grub") == text
-
-
-def kernel_install(machine: Machine, argv: list[str]) -> str:
-    machine.write(f"boot/efi/loader/entries/debian-{argv[1]}.conf", f"options {machine.read('etc/kernel/cmdline')}")
-    return ""
-
-
-@pytest.fixture
-def systemd_boot(tmp_path: Path) -> Machine:
-    machine = Machine(tmp_path, {"update-initramfs": fine, "kernel-install": kernel_install})
-    machine.write(loaders.LOADER_INFO.lstrip("/"), "systemd-boot 257")
-    machine.write("etc/kernel/cmdline", "root=x  ro quiet\n")
-    machine.write(f"boot/efi/loader/entries/debian-{RELEASE}.conf", "title a\noptions root=x ro quiet\n")
-    return machine
-
-
-def test_systemd_boot_gets_its_command_line_and_its_entries(systemd_boot: Machine) -> None:
-    systemd_boot.run(IOMMU)
-    assert systemd_boot.read("etc/kernel/cmdline") == "root=x ro quiet amd_iommu=off\n"
-    assert systemd_boot.calls == [
-        ["kernel-install", "add", RELEASE, f"/boot/vmlinuz-{RELEASE}", f"/boot/initrd.img-{RELEASE}"]
-    ]
-    assert not systemd_boot.run(IOMMU)["changed"]
-    systemd_boot.run(purge=True)
-    assert systemd_boot.read("etc/kernel/cmdline") == "root=x  ro quiet\n"
-
-
-def test_an_entry_made_by_hand_is_not_pretended_to_be_changed(systemd_boot: Machine) -> None:
-    systemd_boot.tools["kernel-install"] = fine
-    with pytest.raises(KernelParamsError, match="not made by kernel-install"):
-        systemd_boot.run(IOMMU)
-    assert systemd_boot.read("etc/kernel/cmdline") == "root=x  ro quiet\n"
-
-
-def test_a_unified_image_is_made_anew_with_its_initramfs(systemd_boot: Machine) -> None:
-    systemd_boot.write("etc/kernel/install.conf", "layout=uki\n")
-    systemd_boot.run(LIMIT)
-    assert systemd_boot.names == ["update-initramfs", "kernel-install"]
-
-
-def test_grubby_replaces_by_name_and_keeps_the_default_kernel(tmp_path: Path) -> None:
-    line, default = ["root=x ro amd_iommu=on rhgb"], ["/boot/vmlinuz-a"]
-
-    def grubby(_machine: Machine, argv: list[str]) -> str:
-        if argv == ["--info=ALL"]:
-            return f'index=0\nargs="{line[0]}"\nroot="x"\n'
-        if argv == ["--default-kernel"]:
-            return default[0]
-        if argv[0].startswith("--set-default="):
-            default[0] = argv[0].partition("=")[2]
-        elif argv[1].startswith("--remove-args="):
-            line[0] = " ".join(word for word in line[0].split() if word.split("=")[0] != argv[1][14:])
-            default[0] = "/boot/vmlinuz-b"
-        else:
-            line[0] += " " + argv[1].partition("=")[2]
-        return ""
-
-    machine = Machine(tmp_path, {"grubby": grubby, "dracut": fine})
-    machine.write("boot/loader/entries/a.conf", "")
-    machine.run(IOMMU, LIMIT)
-    assert (line[0], default[0]) == ("root=x ro rhgb amd_iommu=off", "/boot/vmlinuz-a")
-    assert ["dracut", "--regenerate-all", "--force"] in machine.calls
-    machine.run(purge=True)
-    assert line[0] == "root=x ro rhgb amd_iommu=on"
-
-
-def test_rpm_ostree_gets_kernel_arguments_for_everything(tmp_path: Path) -> None:
-    line = ["root=x ro amd_iommu=on"]
-
-    def rpm_ostree(_machine: Machine, argv: list[str]) -> str:
-        for word in argv[1:]:
-            option, _equals, value = word.partition("=")
-            if option == "--delete-if-present":
-                line[0] = " ".join(found for found in line[0].split() if found != value)
-            else:
-                line[0] += f" {value}"
-        return line[0]
-
-    machine = Machine(tmp_path, {"rpm-ostree": rpm_ostree})
-    machine.write("run/ostree-booted", "")
-    machine.run(IOMMU, LIMIT)
-    assert line[0] == "root=x ro amd_iommu=off ttm.pages_limit=1000"
-    machine.run(purge=True)
-    assert line[0] == "root=x ro amd_iommu=on"
-
-
-def test_kernelstub_keeps_its_own_list(tmp_path: Path) -> None:
-    def kernelstub(machine: Machine, argv: list[str]) -> str:
-        options = json.loads(machine.read("etc/kernelstub/configuration") or "")["user"]["kernel_options"]
-        options = [*options, argv[1]] if argv[0] == "--add-options" else [word for word in options if word != argv[1]]
-        machine.write("etc/kernelstub/configuration", json.dumps({"user": {"kernel_options": options}}))
-        return ""
-
-    machine = Machine(tmp_path, {"kernelstub": kernelstub, "update-initramfs": fine})
-    machine.write("etc/kernelstub/configuration", json.dumps({"user": {"kernel_options": ["quiet", "amd_iommu=on"]}}))
-    machine.run(IOMMU)
-    assert '["quiet", "amd_iommu=off"]' in (machine.read("etc/kernelstub/configuration") or "")
-    machine.write("etc/kernelstub/configuration", "{}")
-    with pytest.raises(KernelParamsError, match="cannot be read"):
-        machine.run(IOMMU)
-
-
 @pytest.mark.parametrize(
     ("tools", "command"),
     [
@@ -427,103 +231,3 @@ def test_an_initramfs_that_cannot_be_rebuilt_stops_before_any_change(tmp_path: P
     assert machine.read(OURS) is None
     (tmp_path / f"boot/initrd.img-{RELEASE}").unlink()
     assert initramfs.command(Host(Sysroot(str(tmp_path)), machine.which, machine.execute)) is None
-
-
-def told(machine: Machine) -> list[tuple]:
-    found = standing(Sysroot(str(machine.root)))
-    return [(item["name"], item["value"], item["route"], item["in_force"], item["waits"]) for item in found]
-
-
-def test_what_is_set_and_what_waits_is_told_to_everybody(debian: Machine) -> None:
-    assert told(debian) == []
-    debian.run(LIMIT, IOMMU)
-    assert told(debian) == [
-        ("ttm.pages_limit", "1000", "modprobe", False, True),
-        ("amd_iommu", "off", "cmdline", False, True),
-    ]
-    debian.boot("2")
-    debian.write("sys/module/ttm/parameters/pages_limit", "1000")
-    assert told(debian) == [
-        ("ttm.pages_limit", "1000", "modprobe", True, False),
-        ("amd_iommu", "off", "cmdline", False, False),  # it did not take
-    ]
-    debian.run(purge=True)
-    assert told(debian) == [("amd_iommu", None, None, False, True), ("ttm.pages_limit", None, None, False, True)]
-
-
-def test_nothing_is_remembered_of_what_was_taken_back(debian: Machine) -> None:
-    debian.run(LIMIT, IOMMU)
-    debian.run(purge=True)
-    assert debian.read(STATE) is None
-    debian.boot("2")
-    assert told(debian) == []
-    assert not (debian.root / "var/lib/lamplighter").exists()
-
-
-def test_what_others_keep_beside_it_stays(debian: Machine) -> None:
-    debian.write("var/lib/lamplighter/models/a", "")
-    debian.run(IOMMU)
-    debian.run(purge=True)
-    assert debian.read("var/lib/lamplighter/models/a") == ""
-
-
-def test_a_rollback_file_of_odd_types_is_no_reason_to_stop(debian: Machine) -> None:
-    debian.write(STATE.lstrip("/"), '{"cmdline": {"a.b": {"name": "a.b", "value": 5, "state": "present"}}}')
-    debian.write("sys/module/a/parameters/b", "5")
-    assert told(debian) == [("a.b", "5", "cmdline", False, False)]
-
-
-@pytest.mark.parametrize("text", ["{", "[]", '{"cmdline": 5}', '{"cmdline": {"a": 5}}', "\0"])
-def test_damaged_files_are_nothing_to_those_who_only_look(debian: Machine, text: str) -> None:
-    debian.write(STATE.lstrip("/"), text)
-    debian.write(WAITING.lstrip("/"), text)
-    assert told(debian) == []
-
-
-def test_a_run_that_was_cut_off_waits_for_the_boot_after_its_completion(debian: Machine) -> None:
-    def killed(_machine: Machine, _argv: list[str]) -> str:
-        raise KeyboardInterrupt
-
-    debian.tools["update-initramfs"] = killed
-    with pytest.raises(KeyboardInterrupt):
-        debian.run(LIMIT)
-    debian.boot("2")
-    debian.tools["update-initramfs"] = fine
-    result = debian.run(LIMIT)
-    assert (result["changed"], result["reboot_required"], result["not_taken"]) == (True, True, [])
-
-
-def closed(_machine: Machine, _argv: list[str]) -> tuple[int, str, str]:
-    return 1, "", "Permission denied"
-
-
-def test_a_plain_user_sees_what_would_be_done_and_changes_nothing(
-    debian: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def only_root(_host: Host, path: str) -> str | None:
-        if path == "/boot/grub/grub.cfg":
-            raise PermissionError(13, "Permission denied", path)
-        return debian.read(path)
-
-    monkeypatch.setattr(Host, "text", only_root)
-    debian.is_root = False
-    result = debian.run(LIMIT, IOMMU, check=True)
-    assert result["diff"]["after"].endswith("root=x ro quiet amd_iommu=off\n")
-    assert result["loader"] == "grub"
-    assert "Only root can read" in result["warnings"][0]
-    with pytest.raises(PermissionError):
-        debian.run(IOMMU)
-    monkeypatch.undo()
-    with pytest.raises(KernelParamsError, match="become: true"):
-        debian.run(LIMIT, IOMMU)
-    assert debian.read(OURS) is None
-
-
-def test_a_plain_user_sees_what_would_be_done_with_grubby(tmp_path: Path) -> None:
-    machine = Machine(tmp_path, {"grubby": closed})
-    machine.write("boot/loader/entries/a.conf", "")
-    machine.is_root = False
-    assert machine.run(IOMMU, check=True)["loader"] == "grubby"
-    machine.is_root = True
-    with pytest.raises(KernelParamsError, match="Permission denied"):
-        machine.run(IOMMU, check=True)
