@@ -62,6 +62,12 @@ options:
     description: How many more times before that, which do not count.
     type: int
     default: 1
+  llama_bench:
+    description:
+      - Run C(llama-bench) beside llama-server, with the server's own options, and compare.
+      - It loads the model a second time, so there has to be memory for two.
+    type: bool
+    default: false
   start_timeout:
     description: Seconds to wait for the API's first answer.
     type: int
@@ -245,6 +251,22 @@ benchmark:
           description: Each repetition's.
           type: list
           elements: float
+    llama_bench:
+      description: What C(llama-bench) measured with the server's options, null if it was not asked for.
+      type: dict
+      contains:
+        build:
+          description: Its build, such as V(b10488), or null.
+          type: str
+        prompt_tokens_per_second:
+          description: Speed of the prompt's evaluation, or null.
+          type: float
+        generation_tokens_per_second:
+          description: Speed of the generation, or null.
+          type: float
+        error:
+          description: Why there is nothing, or null.
+          type: str
     conditions:
       description: The state of the machine. Each is null where nothing tells.
       type: dict
@@ -351,6 +373,7 @@ def main() -> None:
             "context": {"type": "int", "default": 0},
             "repetitions": {"type": "int", "default": 3},
             "warmup": {"type": "int", "default": 1},
+            "llama_bench": {"type": "bool", "default": False},
             "start_timeout": {"type": "int", "default": 240},
             "request_timeout": {"type": "int", "default": 360},
             "sysroot": {"type": "path", "default": "/"},

@@ -55,6 +55,7 @@ def benchmark(speed: float = 1.0, complete: bool = True, **changes: Any) -> dict
         "prompt_tokens_per_second": figure(round(2000 * speed, 1)),
         "generation_tokens_per_second": figure(round(80 * speed, 1)),
         "time_to_first_token_seconds": figure(round(0.5 / speed, 4)),
+        "llama_bench": None,
         "conditions": {"temperature_c": 61.0, "busy_before": 0},
         "seconds": 9.1,
         "warnings": [],

@@ -17,6 +17,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.benchmark.condit
     read_conditions,
 )
 from ansible_collections.lamplighter.fleet.plugins.module_utils.benchmark.figures import FIGURES, rate, summary
+from ansible_collections.lamplighter.fleet.plugins.module_utils.benchmark.llama_bench import cross_check
 from ansible_collections.lamplighter.fleet.plugins.module_utils.benchmark.warn import warnings_of
 from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.engines import EngineError
 from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.host import first_line_with
@@ -70,6 +71,7 @@ def benchmark(
         "generated_tokens": [sample["generated_tokens"] for sample in samples],
         "load_seconds": run.load_seconds,
         **{name: summary((sample[name] for sample in samples), places) for name, places in FIGURES.items()},
+        "llama_bench": run.llama_bench,
         "conditions": run.conditions(),
         "seconds": round(host.now() - began, 1),
         **_broken(run, log, new),
@@ -123,6 +125,7 @@ class _Run:
         self.described: dict[str, Any] = {}
         self.load_seconds: float | None = None
         self.samples: list[Measured] = []
+        self.llama_bench: dict[str, Any] | None = None
         self.before: dict[str, Any] = {}
         self.load_average: float | None = None
         self.looks: list[dict[str, Any]] = []
@@ -152,6 +155,8 @@ class _Run:
                     self.stage = f"{stage} {number} of {count}"
                     self._measure(keep)
             self.stage = "the end"
+            if self.settings["llama_bench"] and engine.resident:
+                self.llama_bench = cross_check(self.host.unit, self.settings, self.host.run)
             # Leave the memory as it was found. Whether that works says nothing about the figures.
             with contextlib.suppress(EngineError):
                 (engine.keep if was_loaded else engine.unload)(model, timeout)

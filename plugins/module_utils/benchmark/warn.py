@@ -11,6 +11,7 @@ BUSY_PERCENT = 10
 # Of all logical processors.
 BUSY_LOAD = 0.5
 SPREAD_PERCENT = 10
+FAR_FROM_BENCH = 0.8
 
 
 def warnings_of(result: dict[str, Any], others: list[str], context: int) -> list[str]:
@@ -53,4 +54,16 @@ def _of_the_run(result: dict[str, Any], context: int) -> list[str]:
         figure = result[name]
         if figure and figure["spread_percent"] > SPREAD_PERCENT:
             found.append(f"{name} varied by {figure['spread_percent']} % between repetitions")
+    return found + _against_llama_bench(result)
+
+
+def _against_llama_bench(result: dict[str, Any]) -> list[str]:
+    """The server's own work should cost little."""
+    bench, found = result["llama_bench"], []
+    if bench and bench["error"]:
+        found.append(f"llama-bench gave nothing to compare with: {bench['error']}")
+    for name in ("prompt_tokens_per_second", "generation_tokens_per_second"):
+        alone, served = bench and bench[name], result[name]
+        if alone and served and served["median"] < FAR_FROM_BENCH * alone:
+            found.append(f"llama-bench reaches {alone} {name.replace('_', ' ')}, the server {served['median']}")
     return found

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 import os
-from concurrent.futures import ProcessPoolExecutor
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -219,10 +220,23 @@ def _append(path: Path) -> None:
 
 def test_many_writers_do_not_harm_each_other(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "desktop.jsonl"
-    with ProcessPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(4) as pool:
         list(pool.map(_append, [path] * 4))
     records, problems = results.read(path)
     assert (len(records), problems) == (80, [])
+
+
+def test_the_second_waits_for_the_first(tmp_path: Path) -> None:
+    entered = threading.Event()
+
+    def second() -> None:
+        with results.locked(tmp_path):
+            entered.set()
+
+    with results.locked(tmp_path):
+        threading.Thread(target=second, daemon=True).start()
+        assert not entered.wait(0.2)
+    assert entered.wait(10)
 
 
 @pytest.mark.parametrize(("host", "name"), [("desktop", "desktop"), ("../x", "..%2Fx"), ("[fe80::1]", "[fe80::1]")])

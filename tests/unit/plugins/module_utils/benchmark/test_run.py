@@ -138,6 +138,7 @@ def measured(engine: Engine, **settings: Any) -> dict[str, Any]:
         "context": 0,
         "repetitions": 3,
         "warmup": 1,
+        "llama_bench": False,
         "start_timeout": 10,
         "request_timeout": 10,
         **settings,

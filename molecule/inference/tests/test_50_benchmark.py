@@ -1,0 +1,81 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The real llama-server is measured, twice, and killed while it is."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+HOST, UNIT = "forky", "llama-server-toy"
+PLAYBOOK = "playbooks/benchmark.yml"
+SHORT = {"benchmark_prompt_tokens": 128, "benchmark_predict_tokens": 64}
+# What else runs on the machine of the test decides how fast a toy model is.
+TOLERANT = {"benchmark_threshold": 95, "benchmark_fail": True}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("benchmarks")
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / f"{HOST}.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def two(fleet, folder):
+    wanted = {**SHORT, **TOLERANT, "benchmark_results": str(folder), "benchmark_llama_bench": True}
+    for _number in range(2):
+        run = fleet.play({HOST: wanted}, playbook=PLAYBOOK)
+        assert run.code == 0, run.output
+    return lines(folder)
+
+
+def test_real_tokens_are_measured_where_the_log_says(two):
+    for record in two:
+        assert record["complete"]
+        assert (record["engine"], record["unit"], record["model"]) == ("llama_server", f"{UNIT}.service", "toy")
+        assert record["engine_version"].startswith("b")
+        assert record["backend"] in ("cpu", "vulkan")
+        # Exactly what was asked for: no cache had any of it, and the model did not end early.
+        assert record["evaluated_prompt_tokens"] == [128] * 3
+        assert record["generated_tokens"] == [64] * 3
+        assert record["generation_tokens_per_second"]["min"] > 1
+        assert record["time_to_first_token_seconds"]["min"] > 0
+        assert record["parallel"] >= 1
+
+
+def test_the_second_is_compared_with_the_first(two):
+    assert [record["accepted"] for record in two] == [True, False]
+    assert two[0]["verdict"] == "first"
+    assert two[1]["verdict"] in ("steady", "faster")
+
+
+def test_llama_bench_agrees_about_the_kind_of_speed(two):
+    bench = two[0]["llama_bench"]
+    assert bench["error"] is None
+    assert bench["build"] == two[0]["engine_version"]
+    assert bench["prompt_tokens_per_second"] > 1
+    assert bench["generation_tokens_per_second"] > 1
+
+
+def test_a_server_that_is_killed_is_reported_and_comes_back(two, fleet, folder):
+    wanted = {**SHORT, "benchmark_results": str(folder), "benchmark_repetitions": 100}
+    since = fleet.do(HOST, "date +%s").strip()
+    play = fleet.start({HOST: wanted}, playbook=PLAYBOOK)
+    # The load, the warm-up and two repetitions.
+    fleet.wait_for(HOST, f"test $(journalctl -u {UNIT} --since @{since} | grep -c release:) -ge 4")
+    fleet.do(HOST, f"systemctl kill --signal=KILL {UNIT}")
+    run = play.wait()
+    assert run.code == 2
+    (message,) = run.failed(HOST)
+    assert "toy on" in message
+    assert "BROKE OFF at repetition " in message
+    assert "status=9/KILL" in message
+    last = lines(folder)[-1]
+    assert (last["complete"], last["verdict"], last["accepted"]) == (False, "broken", False)
+    assert 1 <= len(last["generation_tokens_per_second"]["samples"]) < 100
+    fleet.wait_for(HOST, "curl -fsS http://127.0.0.1:8080/health")
