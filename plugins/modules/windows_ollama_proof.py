@@ -136,12 +136,7 @@ from urllib.parse import urlsplit
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.engine import read_engine_log
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
-from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.interop import run_operation
-from ansible_collections.lamplighter.fleet.plugins.module_utils.wsl.proof import prove, spare_proxy
-
-# A load and a generation write fewer lines than this.
-LOG_LINES = 2000
-WINDOWS_SECONDS = 30
+from ansible_collections.lamplighter.fleet.plugins.module_utils.wsl.proof import asker, prove, spare_proxy
 
 
 def main() -> None:
@@ -168,17 +163,13 @@ def main() -> None:
     url = module.params["url"] or None
     if url:
         spare_proxy(url)
-    powershell = module.params["powershell"]
-
-    def ask(operation: str) -> Any:
-        arguments = {"lines": LOG_LINES} if operation == "log" else {"port": urlsplit(url or "").port or 11434}
-        return run_operation(operation, arguments, powershell, seconds=WINDOWS_SECONDS)
 
     def read_log(lines: Any) -> Any:
         return read_engine_log(lines, [])
 
+    port = urlsplit(url or "").port or 11434
     sysroot = Sysroot(module.params["sysroot"])
-    proof = prove(url, module.params, sysroot, read_log, ask if powershell else None)
+    proof = prove(url, module.params, sysroot, read_log, asker(module.params["powershell"], port))
     module.exit_json(changed=False, proof=proof)
 
 

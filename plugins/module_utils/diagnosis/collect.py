@@ -29,7 +29,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.kernel impo
 from ansible_collections.lamplighter.fleet.plugins.module_utils.process import run
 from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.host import nvidia_counters
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
-from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.interop import run_operation
+from ansible_collections.lamplighter.fleet.plugins.module_utils.wsl.proof import asker
 from ansible_collections.lamplighter.fleet.plugins.module_utils.wsl.status import status
 
 
@@ -98,12 +98,8 @@ class Collector:
         """Of a WSL2 host; Windows itself is asked only where that is allowed."""
         if not wsl or wsl["version"] == 1:
             return None
-        powershell: str = wsl["powershell"] if self.interop and wsl["interop"] and wsl["powershell"] else ""
-
-        def ask(operation: str) -> dict[str, Any]:
-            return run_operation(operation, {"port": 11434}, powershell, seconds=30)
-
-        return status(wsl, ask if powershell else None)
+        powershell = wsl["powershell"] if self.interop and wsl["interop"] and wsl["powershell"] else ""
+        return status(wsl, asker(powershell))
 
     def _installation(self) -> dict[str, Any]:
         found = gather(

@@ -17,17 +17,33 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.engines im
 from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.prompt import context_length, unique_prompt
 from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.verdict import judge, speed_evidence
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
+from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.interop import run_operation
 from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.powershell import WindowsError
 from ansible_collections.lamplighter.fleet.plugins.module_utils.wsl.reach import judge_reach
 
 # (operation) -> its result; raises WindowsError
 Ask = Callable[[str], "dict[str, Any]"]
+# A load and a generation write fewer lines than this.
+LOG_LINES = 2000
+WINDOWS_SECONDS = 30
 MIB = 1024 * 1024
 WHOLE = 0.95
 ON_CPU = (
     "Ollama on Windows chose the processor. Its log says why: %LOCALAPPDATA%\\Ollama\\server.log; update the driver of"
     " the GPU on Windows, and restart Ollama."
 )
+
+
+def asker(powershell: str, port: int = 11434) -> Ask | None:
+    """Asks Windows for its `state` or `log`; None where it may not be asked."""
+
+    def ask(operation: str) -> dict[str, Any]:
+        arguments = {"lines": LOG_LINES} if operation == "log" else {"port": port}
+        answer = run_operation(operation, arguments, powershell, seconds=WINDOWS_SECONDS)
+        told: dict[str, Any] = answer[operation] if isinstance(answer.get(operation), dict) else answer
+        return told
+
+    return ask if powershell else None
 
 
 def connect(url: str, seconds: float = 5) -> str:

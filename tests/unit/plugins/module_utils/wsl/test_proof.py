@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.engines import EngineError
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
 from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.powershell import WindowsError
+from ansible_collections.lamplighter.fleet.plugins.module_utils.wsl import proof as wsl_proof
 from ansible_collections.lamplighter.fleet.plugins.module_utils.wsl.proof import connect, neighbour, prove, spare_proxy
 
 from tests.unit.machines import write
@@ -175,3 +176,24 @@ def test_a_proxy_is_told_to_spare_windows(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("NO_PROXY", raising=False)
     spare_proxy("http://172.22.16.1:11434")
     assert {"no_proxy": "intranet,172.22.16.1", "NO_PROXY": "172.22.16.1"}.items() <= os.environ.items()
+
+
+@pytest.mark.parametrize(
+    ("operation", "answer", "arguments"),
+    [
+        ("state", {"changed": False, "state": {"installed": True}}, {"port": 8080}),
+        ("log", {"changed": False, "installed": True}, {"lines": 2000}),
+    ],
+)
+def test_windows_is_asked_by_the_operations_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, operation: str, answer: dict[str, Any], arguments: dict[str, Any]
+) -> None:
+    def run_operation(name: str, given: dict[str, Any], powershell: str, seconds: float) -> dict[str, Any]:
+        assert (name, given, powershell) == (operation, arguments, "/mnt/c/powershell.exe")
+        return answer
+
+    monkeypatch.setattr(wsl_proof, "run_operation", run_operation)
+    ask = wsl_proof.asker("/mnt/c/powershell.exe", 8080)
+    assert ask is not None
+    assert ask(operation)["installed"]
+    assert wsl_proof.asker("") is None
