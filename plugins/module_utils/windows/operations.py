@@ -61,12 +61,14 @@ def run(name: str, given: dict[str, Any], ask: Ask, check: bool = False) -> dict
     if name == "firewall":
         return read_firewall(ask, arguments["port"])
     if name == "state":
-        return {"changed": False, "state": read(ask, arguments["port"])}
+        return read(ask, arguments["port"])
     return (apply if name == "apply" else undo)(arguments, ask, check)
 
 
 def as_result(operation: str, result: dict[str, Any]) -> dict[str, Any]:
     """For Ansible: with what --diff shows."""
+    if operation == "state":
+        return {"changed": False, "state": result}
     if operation in ("apply", "undo"):
         return {**result, "diff": {"before": result["before"], "after": result["after"]}}
     return result

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.standins.windows.cmdlets import CMDLETS
 from tests.standins.windows.language import ParserError, parse
-from tests.standins.windows.machine import Machine, CmdletError
+from tests.standins.windows.machine import CmdletError, Machine
 from tests.standins.windows.parameters import CHOICES, PARAMETERS, SWITCHES
 
 STORES = {"User": "user", "Machine": "machine"}
