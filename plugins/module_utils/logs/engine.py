@@ -32,6 +32,7 @@ _NO_GPU_AT_ALL = {"zero_vram_reported", "no_devices_enumerated"}
 # Every line that can tell something has one of these in it, or a signature's text: the others are not looked at.
 _NEEDLES = (
     "inference compute",
+    "no compatible GPUs were discovered",
     "server config",
     "total blobs",
     "Listening on",
@@ -59,8 +60,10 @@ _WAITING = 1 << 22  # characters
 # What only a server prints, and no look at its version or devices.
 _LLAMA_OPENERS = frozenset({"build", "server", "devices", "system", "argument"})
 
+# The name that journald and syslog write before a line.
+_PROGRAM = re.compile(r"\b(ollama|llama-server)\[\d{1,9}\]: ")
 _LISTENING = re.compile(r"^Listening on \S+ \(version ([^\s)]+)\)")
-_AMDGPU_MEMORY = re.compile(r"^\[(\d{1,3})\] amdgpu totalMemory (\d{1,9})M")
+_AMDGPU_MEMORY = re.compile(r"^\[(\d{1,3})\] amdgpu totalMemory (\d{1,15})(M?)")
 _AMDGPU_VERSIONS = re.compile(r"^detected amdgpu versions \[([^\]]*)\]")
 
 
@@ -86,6 +89,9 @@ class _Reader:
         for line in joined(self.needles.batches(lines), lambda text: any(map(text.__contains__, output_needles))):
             found = self.needles.found(line)
             if not found:
+                if not self.is_ollama and ".go:" in line and any(record.message is not None for record in parse(line)):
+                    self._take(waiting)
+                    self._become_ollama()
                 continue
             if not _OPENERS.isdisjoint(found):
                 starts = self.starts
@@ -113,13 +119,16 @@ class _Reader:
         if record.message is None:
             self._output(record.text)
         else:
-            if not self.is_ollama:  # llama-server's lines before it were those of Ollama's runner
-                self.is_ollama, self.starts, self.start.version = True, 0, None
+            self._become_ollama()
             self._structured(record.message, record.attributes or {}, record.text)
         for form in self.signatures.matching(record, found):
             if form.scope == "discovery" and (self.start.computes or self.start.cpu_only):
                 continue  # a look at the GPUs in mid-life, not the one that decides
             self._fail(form.code, record.text, form, _library_of(record))
+
+    def _become_ollama(self) -> None:
+        if not self.is_ollama:  # llama-server's lines before it were those of Ollama's runner
+            self.is_ollama, self.starts, self.start.version = True, 0, None
 
     def _fail(self, code: str, line: str, form: Form | None = None, library: str | None = None) -> None:
         known = self.signatures.known.get(code)
@@ -140,6 +149,10 @@ class _Reader:
         failure["count"] += 1
 
     def _output(self, text: str) -> None:
+        program = _PROGRAM.search(text[:200])
+        if program and program.group(1) == "ollama":
+            self._become_ollama()
+        self.is_llama = self.is_llama or bool(program)
         opener = runner.opener(text)
         if opener and not self.is_ollama:
             self._open_llama(opener, text)
@@ -159,7 +172,9 @@ class _Reader:
             self.starts += counted
         self.start.opened_by.add(opener)
         self.starts = self.starts or int(opener in _LLAMA_OPENERS)
-        self.start.version = runner.build(text) or self.start.version
+        build = runner.build(text)
+        # A build that does not know itself says 0.
+        self.start.version = build if build and build != "b0" else self.start.version
 
     def _new_start(self) -> None:
         self.start = Start()
@@ -189,9 +204,16 @@ class _Reader:
         elif message.startswith(("starting llama", "starting runner")):
             command = attributes.get("cmd", "--model")
             if "--model" in command:  # without a model it only looks for GPUs
-                start.new_load(runner.runner_library(command) or "")
+                meant, library = start.load.hint, runner.runner_library(command) or ""
+                start.new_load(library)
+                if library == "cpu":  # a program of its own, up to 0.5.7, that knows no GPU
+                    start.load.finished = True
+                    if meant in BACKENDS:
+                        self._fail("gpu_runner_missing", text)
         elif message.startswith(("Loading Dynamic llm server", "loading library")):
             start.new_load(runner.runner_library(text) or "")
+        elif message == "no compatible GPUs were discovered":
+            start.cpu_only = not start.computes and not start.found
         elif message == "gpu memory" or message == "offload":
             start.load.hint = backend_name(attributes.get("library", start.load.hint))
         elif message.startswith("offload to ") and not message.endswith(" gpu"):
@@ -214,7 +236,7 @@ class _Reader:
         """Ollama's own engine (0.9.6 to 0.24) names the device of each kind of memory."""
         load = self.start.load
         if device:
-            load.memory(backend_name(device))
+            load.memory(backend_name(device), estimated=True)
             load.finished = load.finished or message != "model weights"
 
     def _compute(self, attributes: dict[str, str]) -> None:
@@ -255,7 +277,8 @@ class _Reader:
             index = int(memory.group(1))
             gfx = start.gfx[index] if index < len(start.gfx) else None
             start.found.add("rocm")
-            start.add_device(f"rocm{index}", "rocm", None, int(memory.group(2)) << 20, gfx=gfx)
+            total = int(memory.group(2)) << (20 if memory.group(3) else 0)
+            start.add_device(f"rocm{index}", "rocm", None, total, gfx=gfx)
 
     # --- judging ---
 
@@ -265,7 +288,8 @@ class _Reader:
         if start.cpu_listed and not start.found and not self.is_ollama:
             start.cpu_only = True
         discovered = list(start.computes)
-        if not discovered and not start.cpu_only:
+        # What a probe of Ollama found that did not come back in time is not used.
+        if not discovered and not start.cpu_only and not (self.is_ollama and "gpu_discovery_timeout" in start.failures):
             discovered = [name for name in BACKENDS if name in start.found]
         backend, source, load = self._backend(discovered)
         self._derive(discovered, backend, load)

@@ -43,7 +43,7 @@ _PAIR = re.compile(r'("(?:[^"\\]|\\.)*(?:"|$)|[^\s="]+)=("(?:[^"\\]|\\.)*(?:"|$)
 _ESCAPE = re.compile(r"\\(.)")
 # What a line looks like that begins an entry of its own, even while a quote is open,
 _ENTRY_START = re.compile(
-    r"time=|level=|\[GIN|\[\d|\{\"|\d{4}[-/]\d\d[-/]\d\d|<\d+>|[\w.-]+ +\| |-- "
+    r"time=|level=|source=\S{1,80} msg=|\[GIN|\[\d|\{\"|\d{4}[-/]\d\d[-/]\d\d|<\d+>|[\w.-]+ +\| |-- "
     r"|\S{3,12}\.? +\d{1,2} \d\d:\d\d:\d\d |\d\d? \S+ \d\d:\d\d:\d\d "
     r"| *Device \d+:|goroutine |panic: |SIG[A-Z]+: |(?:llama|llm|ggml|gguf|load|common|clip)_\w+: "
     r"|(?:print_info|load|main|clip|system_info): |(?:srv|slot|cmn) +\w"

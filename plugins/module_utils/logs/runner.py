@@ -97,8 +97,10 @@ def opener(text: str) -> str | None:
         return "server"
     if "device_info:" in text:
         return "devices"
-    if "system_info: n_threads" in text or "system info" in text:
+    if "system_info: n_threads" in text:
         return "system"
+    if "system info" in text:  # up to 2025 one more line, before the other
+        return "system info"
     if "no usable GPU found" in text:
         return "no GPU"
     if _ARGUMENT.search(text):

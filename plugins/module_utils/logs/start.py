@@ -38,6 +38,7 @@ class Load:
         self.offloaded: list[int] | None = None
         self.line = ""
         self.libraries: list[str] = []
+        self.estimated: list[str] = []  # where Ollama meant to put it
         self.loaded: dict[str, str] = {}  # ggml's libraries, and the line that names them
         self.finished = False
 
@@ -46,16 +47,18 @@ class Load:
         self.offloaded = [int(layers), int(of)]
         self.line = line
 
-    def memory(self, library: str) -> None:
+    def memory(self, library: str, estimated: bool = False) -> None:
         """A part of the model went into memory of this library's device."""
-        if library not in self.libraries:
-            self.libraries.append(library)
+        libraries = self.estimated if estimated else self.libraries
+        if library not in libraries:
+            libraries.append(library)
 
     def backend(self, discovered: list[str]) -> str | None:
         """The backend that the model runs on, None where the lines do not tell."""
-        gpus = [name for name in self.libraries if name != "cpu"]
+        libraries = self.libraries or self.estimated
+        gpus = [name for name in libraries if name != "cpu"]
         # llama-server counts layers as offloaded even where it was given no device to put them on.
-        on_cpu = self.finished and not gpus and "cpu" in self.libraries
+        on_cpu = self.finished and not gpus and "cpu" in libraries
         if self.offloaded and not on_cpu:
             if self.offloaded[0] == 0:
                 return "cpu"
