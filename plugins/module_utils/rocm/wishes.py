@@ -68,8 +68,9 @@ def read_wishes(raw: dict) -> Wishes:
             f'Write one such as "{line["example"]}", or set rocm_source to {other}.'
         )
     packages = raw.get("packages") or []
-    wrong = [name for name in packages if not isinstance(name, str) or not re.fullmatch(_NAME, name, re.ASCII)]
-    if not isinstance(packages, (list, tuple)) or wrong:
+    if not isinstance(packages, (list, tuple)) or not all(
+        re.fullmatch(_NAME, str(name), re.ASCII) for name in packages
+    ):
         raise RocmError(f"rocm_packages is {packages!r}. It must be a list of names of packages.")
     url = r"https?://[A-Za-z0-9._~:/@%+=\[\]-]+"
     fingerprint = _text(
