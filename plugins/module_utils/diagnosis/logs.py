@@ -21,6 +21,7 @@ _GPU_MEMORY = "cat /sys/class/drm/card*/device/mem_info_*_used"
 # SITE makes the plan anew and walks its ladder: the way out of whatever one backend cannot do on a machine.
 ENGINE_COMMANDS = {
     "amd_driver_too_old": "",
+    "argument_invalid": "llama-server --help",
     "cuda_init_failed": "nvidia-smi",
     "gpu_detected_but_model_on_cpu": RESTART,
     "gpu_discovery_timeout": RESTART,
@@ -34,6 +35,7 @@ ENGINE_COMMANDS = {
     "load_timeout": KERNEL_LOG,
     "low_available_vram": _GPU_MEMORY,
     "memory_access_fault": SITE,
+    "model_unreadable": "ollama list",
     "model_unsupported": SITE,
     "no_avx": "",
     "no_devices_enumerated": "ls -l /dev/kfd /dev/dri",
