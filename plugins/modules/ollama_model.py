@@ -14,6 +14,8 @@ author:
 description:
   - Pulls a model from a registry, makes one from a GGUF file, copies one from another models directory, or removes one.
   - Reports a change only if the engine has something else afterwards.
+  - What was fetched is read again and compared with its checksums, where O(models) is its directory on this host.
+    Ollama itself does not check what it already had.
 options:
   name:
     description: Name of the model, such as V(llama3.2:3b). Without a tag it is V(latest).
@@ -37,15 +39,24 @@ options:
     choices: [registry, gguf, blobs]
     default: registry
   path:
-    description: The GGUF file or the models directory, on the host.
+    description:
+      - The GGUF file or the models directory, on the host.
+      - With O(source=registry) and O(link), a GGUF file that the model's weights may be taken from.
     type: path
   sha256:
     description: Checksum that the GGUF file must have. With it, the file is read only when it is needed.
     type: str
   models:
-    description: The engine's models directory, into which O(source=blobs) copies.
+    description: The engine's models directory, into which O(source=blobs) copies and O(link) links.
     type: path
     default: /usr/share/ollama/.ollama/models
+  link:
+    description: Share the GGUF file at O(path) with the engine by a hard link, where one file system holds both.
+    type: bool
+    default: false
+  progress_file:
+    description: A file in which the module tells how far a download is.
+    type: path
   url:
     description: Address of the engine's API.
     type: str
@@ -95,10 +106,15 @@ digest:
   description: Digest of the model, in hexadecimal; empty if the engine does not have it.
   returned: success
   type: str
+verified:
+  description: Whether every blob of the model was read and has the checksum that its name tells.
+  returned: success
+  type: bool
 """
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.api import Api, ApiError
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.download import Progress
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.models import Wanted, ensure
 
 
@@ -111,6 +127,8 @@ def main() -> None:
             "path": {"type": "path"},
             "sha256": {"type": "str"},
             "models": {"type": "path", "default": "/usr/share/ollama/.ollama/models"},
+            "link": {"type": "bool", "default": False},
+            "progress_file": {"type": "path"},
             "url": {"type": "str", "default": "http://127.0.0.1:11434"},
             "start_timeout": {"type": "int", "default": 240},
             "timeout": {"type": "int", "default": 300},
@@ -126,13 +144,16 @@ def main() -> None:
         path=options["path"],
         sha256=options["sha256"],
         store=options["models"],
+        link=options["link"],
     )
     try:
         api = Api(options["url"], options["timeout"])
-        changed, digest = ensure(api, wanted, options["start_timeout"], module.check_mode)
+        changed, digest, verified = ensure(
+            api, wanted, options["start_timeout"], module.check_mode, Progress(options["progress_file"])
+        )
     except (ApiError, OSError) as error:
         module.fail_json(msg=f"model {wanted.tag}: {error}")
-    module.exit_json(changed=changed, model=wanted.tag, digest=digest)
+    module.exit_json(changed=changed, model=wanted.tag, digest=digest, verified=verified)
 
 
 if __name__ == "__main__":

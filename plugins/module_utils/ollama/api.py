@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Callable
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
@@ -69,13 +69,16 @@ class Api:
             text = response.read()
         return next(parse_lines([text.replace(b"\n", b" ")]), {})
 
-    def stream(self, path: str, data: dict[str, Any]) -> None:
+    def stream(
+        self, path: str, data: dict[str, Any], watch: Callable[[dict[str, Any]], None] = lambda _record: None
+    ) -> None:
         """Follows a streamed answer to its end, which must be success."""
         last: dict[str, Any] = {}
         try:
             with self._open("POST", path, {**data, "stream": True}) as response:
                 for record in parse_lines(response):
                     last = record
+                    watch(record)
         except (OSError, http.client.HTTPException) as error:
             raise ApiError(f"{path} broke off: {error}") from error
         if last.get("status") != "success":

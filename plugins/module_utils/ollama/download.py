@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import json
@@ -15,6 +16,7 @@ from urllib.error import HTTPError, URLError
 from ansible.module_utils.urls import open_url
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.unpack import COPY_BYTES, ReleaseError
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 ADVICE = "check the address of the mirror, the proxy and the version"
 
 
@@ -31,9 +33,12 @@ class Progress:
         self._next = time.monotonic() + 1
         state = {"stage": stage, "name": name, "done": done, "total": total}
         temporary = f"{self.path}.new"
-        with open(temporary, "w", encoding="utf-8") as output:
-            json.dump(state, output)
-        os.replace(temporary, self.path)
+        try:
+            with open(temporary, "w", encoding="utf-8") as output:
+                json.dump(state, output)
+            os.replace(temporary, self.path)
+        except OSError:
+            self.path = None  # the work matters, not who watches it
 
 
 def parse_checksums(text: str) -> dict[str, str]:
@@ -104,6 +109,11 @@ def download(
                 raise ReleaseError(f"cannot fetch {url}: {error}; {ADVICE}") from error
             problem = error
         except (URLError, OSError, http.client.HTTPException) as error:
+            if getattr(error, "errno", None) in DISK_FULL:
+                raise ReleaseError(
+                    f"{os.path.dirname(target)} has no room left for {name}: {error}; "
+                    f"the {os.path.getsize(partial)} bytes that are there wait for the next run: free some space"
+                ) from error
             problem = error
         else:
             actual = sha256_of(partial)

@@ -8,9 +8,10 @@ import os
 import re
 import shutil
 from dataclasses import dataclass
+from typing import Any
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.api import Api, ApiError
-from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.download import sha256_of
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.download import Progress, sha256_of
 
 REGISTRY = "registry.ollama.ai"
 
@@ -23,6 +24,7 @@ class Wanted:
     path: str | None
     sha256: str | None
     store: str | None
+    link: bool = False
 
     @property
     def tag(self) -> str:
@@ -68,15 +70,74 @@ def file_digest(wanted: Wanted) -> str:
     return wanted.sha256
 
 
-def apply(api: Api, wanted: Wanted) -> None:
+def apply(api: Api, wanted: Wanted, progress: Progress) -> None:
     if wanted.state == "absent":
         api.json("DELETE", "/api/delete", {"model": wanted.tag})
     elif wanted.source == "registry":
-        api.stream("/api/pull", {"model": wanted.tag})
+        pull(api, wanted, progress)
     elif wanted.source == "gguf":
         create_from_gguf(api, wanted)
     else:
         copy_from_store(wanted)
+
+
+def pull(api: Api, wanted: Wanted, progress: Progress) -> None:
+    """From the registry. Weights that are here already, as a file for another engine, are not fetched again."""
+    if wanted.link and wanted.path and os.path.isfile(wanted.path):
+        link_blob(wanted, file_digest(wanted))
+
+    def watch(record: dict[str, Any]) -> None:
+        if record.get("total"):
+            progress.report("download", wanted.tag, int(record.get("completed") or 0), int(record["total"]))
+
+    try:
+        api.stream("/api/pull", {"model": wanted.tag}, watch)
+    except ApiError as error:
+        if "no space left" not in str(error):
+            raise
+        raise ApiError(f"{error}; what has come stays for the next run: free some space") from error
+
+
+def link_blob(wanted: Wanted, digest: str) -> bool:
+    """Puts the file at `path` among the engine's blobs as a hard link; False where that cannot be."""
+    blob = os.path.join(str(wanted.store), "blobs", f"sha256-{digest}")
+    path = str(wanted.path)
+    try:
+        if os.path.lexists(blob) or not os.stat(path).st_mode & 0o004:
+            return False
+        os.link(path, blob)
+    except OSError:
+        return False
+    return True
+
+
+def verify_blobs(wanted: Wanted, progress: Progress) -> bool:
+    """Reads every blob of the model, as Ollama does not for those that it had; False where they cannot be seen.
+
+    A blob with other content than its name says is removed, so that the next pull fetches it.
+    """
+    store = str(wanted.store)
+    try:
+        with open(os.path.join(store, manifest_path(wanted.tag)), encoding="utf-8") as handle:
+            digests = manifest_digests(json.load(handle))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    for digest in digests:
+        blob = os.path.join(store, "blobs", f"sha256-{digest}")
+        progress.report("verify", wanted.tag, 0, None)
+        if sha256_of(blob) != digest:
+            os.unlink(blob)
+            raise ApiError(f"{blob} had not the content that its name promises and was removed: run this again")
+    return True
+
+
+def manifest_digests(manifest: Any) -> list[str]:
+    """The sha256 of each blob that a manifest names, its configuration first."""
+    named = [manifest["config"]["digest"], *(layer["digest"] for layer in manifest["layers"])]
+    for digest in named:
+        if not re.fullmatch(r"sha256:[0-9a-f]{64}", str(digest)):
+            raise ValueError(f"it names {digest!r}, which is no sha256")
+    return [digest[len("sha256:") :] for digest in named]
 
 
 def create_from_gguf(api: Api, wanted: Wanted) -> None:
@@ -84,6 +145,8 @@ def create_from_gguf(api: Api, wanted: Wanted) -> None:
     digest = sha256_of(path)
     if wanted.sha256 and wanted.sha256 != digest:
         raise ApiError(f"{path} has the sha256 {digest}, expected {wanted.sha256}: nothing was created")
+    if wanted.link:
+        link_blob(wanted, digest)
     if not api.has_blob(digest):
         api.put_blob(path, digest)
     api.stream("/api/create", {"model": wanted.tag, "files": {os.path.basename(path): f"sha256:{digest}"}})
@@ -98,15 +161,12 @@ def copy_from_store(wanted: Wanted) -> None:
     manifest = os.path.join(source, manifest_path(wanted.tag))
     try:
         with open(manifest, encoding="utf-8") as handle:
-            content = json.load(handle)
-        digests = [content["config"]["digest"], *(layer["digest"] for layer in content["layers"])]
+            digests = manifest_digests(json.load(handle))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ApiError(f"{source} holds no model {wanted.tag}: {error!r}") from error
     owner = os.stat(target)
     for digest in digests:
-        if not re.fullmatch(r"sha256:[0-9a-f]{64}", str(digest)):
-            raise ApiError(f"{manifest} names {digest!r}, which is no sha256")
-        copy_file(source, target, os.path.join("blobs", digest.replace(":", "-")), owner, digest[len("sha256:") :])
+        copy_file(source, target, os.path.join("blobs", f"sha256-{digest}"), owner, digest)
     copy_file(source, target, manifest_path(wanted.tag), owner, None)
 
 
@@ -131,23 +191,27 @@ def copy_file(source: str, target: str, name: str, owner: os.stat_result, digest
     os.replace(temporary, destination)
 
 
-def ensure(api: Api, wanted: Wanted, start_timeout: int, check_mode: bool) -> tuple[bool, str]:
-    """Makes the model what it should be; returns whether anything changed, and its digest."""
+def ensure(
+    api: Api, wanted: Wanted, start_timeout: int, check_mode: bool, progress: Progress | None = None
+) -> tuple[bool, str, bool]:
+    """Makes the model what it should be; returns whether anything changed, its digest, and whether it was verified."""
+    progress = progress or Progress(None)
     try:
         api.wait(0 if check_mode else start_timeout)
         before = api.models()
     except ApiError:
         if check_mode:
             # A host on which nothing is installed yet: the model will be missing.
-            return wanted.state != "absent", ""
+            return wanted.state != "absent", "", False
         raise
     if not change_needed(api, wanted, before):
-        return False, before.get(wanted.tag, "")
+        return False, before.get(wanted.tag, ""), False
     if check_mode:
         # Whether the registry has a newer one is known only after pulling it.
-        return wanted.tag not in before or wanted.state != "latest", before.get(wanted.tag, "")
-    apply(api, wanted)
+        return wanted.tag not in before or wanted.state != "latest", before.get(wanted.tag, ""), False
+    apply(api, wanted, progress)
     after = api.models()
     if (wanted.tag in after) == (wanted.state == "absent"):
         raise ApiError(f"{wanted.tag} is {'still' if wanted.tag in after else 'not'} there although the engine agreed")
-    return before.get(wanted.tag) != after.get(wanted.tag), after.get(wanted.tag, "")
+    verified = wanted.state != "absent" and verify_blobs(wanted, progress)
+    return before.get(wanted.tag) != after.get(wanted.tag), after.get(wanted.tag, ""), verified

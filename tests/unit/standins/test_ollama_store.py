@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.standins.ollama import registry
 from tests.standins.ollama.engine import gguf
 from tests.standins.ollama.engine.api import context_for
 from tests.standins.ollama.engine.store import Name, Store
+from tests.unit.range_server import serving
 
 
 @pytest.mark.parametrize(
@@ -83,3 +85,30 @@ def test_what_is_no_gguf_is_said_to_be_none(content: bytes, tmp_path: Path) -> N
 @pytest.mark.parametrize(("gib", "context"), [(0, 4096), (22, 4096), (23, 32768), (46, 32768), (47, 262144)])
 def test_default_context_follows_the_memory(gib: int, context: int) -> None:
     assert context_for(gib * 1024**3) == context
+
+
+def test_pull_over_http_continues_and_believes_what_lies_there(tmp_path: Path) -> None:
+    digest = registry.publish(tmp_path / "web", "tiny:1b", layers=1, width=64, words=50)
+    store = Store(tmp_path / "store")
+    whole = (tmp_path / f"web/v2/library/tiny/blobs/sha256:{digest}").read_bytes()
+    (tmp_path / f"store/blobs/sha256-{digest}-partial").write_bytes(whole[:5000])
+    with serving(tmp_path / "web") as (url, asked):
+        lines = list(store.pull("tiny:1b", None, url))
+        assert lines[-1] == {"status": "success"}
+        assert ("/v2/library/tiny/blobs/sha256:" + digest, "bytes=5000-") in asked
+        assert store.blob(f"sha256:{digest}").read_bytes() == whole
+        store.blob(f"sha256:{digest}").write_bytes(b"other")
+        assert list(store.pull("tiny:1b", None, url))[-1] == {"status": "success"}
+        assert "error" in list(store.pull("tiny:2b", None, url))[-1]
+    assert "error" in list(store.pull("tiny:1b", None, "http://127.0.0.1:1"))[-1]
+
+
+def test_pull_over_http_ends_in_an_error_line(tmp_path: Path) -> None:
+    registry.publish(tmp_path / "web", "tiny:1b", layers=1, width=64, words=50)
+    store = Store(tmp_path / "store")
+    blobs = tmp_path / "web/v2/library/tiny/blobs"
+    weights = max(blobs.iterdir(), key=lambda blob: blob.stat().st_size)
+    weights.write_bytes(bytes(weights.stat().st_size))
+    with serving(tmp_path / "web") as (url, _asked):
+        assert "digest mismatch" in list(store.pull("tiny:1b", None, url))[-1]["error"]
+    assert store.names() == []

@@ -257,7 +257,7 @@ class Handler(BaseHTTPRequestHandler):
             prompt = "\n".join(message["content"] for message in request.get("messages", []))
             self.stream(engine.generate(request, prompt, "message"), request)
         elif action == "pull":
-            self.stream(engine.store.pull(text, engine.scenario.get("pull")), request)
+            self.stream(engine.store.pull(text, engine.scenario.get("pull"), engine.scenario.get("registry")), request)
         elif action == "create":
             self.stream(engine.create(request), request)
         elif action == "show":

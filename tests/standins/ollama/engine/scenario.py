@@ -30,7 +30,7 @@ def load(path: Path = PATH) -> dict[str, Any]:
     if not path.exists():
         return {}
     scenario = json.loads(path.read_text())
-    known = {"rocm", "vulkan", "cuda", "discovery_seconds", "pull"}
+    known = {"rocm", "vulkan", "cuda", "discovery_seconds", "pull", "registry"}
     wrong = sorted(set(scenario) - known) + [
         fault for name in ("rocm", "vulkan", "cuda") for fault in [scenario.get(name)] if fault not in (None, *FAULTS)
     ]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import gguf
+from . import gguf, registry
 from .environ import Environment
 from .log import log
 
@@ -160,10 +160,13 @@ class Store:
         if not environment.boolean("OLLAMA_NOPRUNE"):
             log("INFO", "images.go:919", f"total unused blobs removed: {self.remove_unused()}")
 
-    def pull(self, text: str, fault: str | None) -> Iterator[dict[str, Any]]:
+    def pull(self, text: str, fault: str | None, address: str | None = None) -> Iterator[dict[str, Any]]:
         """The lines of a pull; an error is a line, too."""
         yield {"status": "pulling manifest"}
         name = Name.parse(text)
+        if address:
+            yield from registry.pull(self, name, address)
+            return
         known = REGISTRY.get(name.short())
         if known is None or fault == "manifest":
             yield {"error": "pull model manifest: file does not exist"}

@@ -19,7 +19,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.models.gguf impo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.gguf_files import header, llama
+from tests.standins.gguf_files import header, llama
 
 
 def model(**shape: Any) -> Metadata:

@@ -21,7 +21,7 @@ from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.unit.gguf_files import header, llama, text, value
+from tests.standins.gguf_files import header, llama, text, value
 
 NAME = {"general.architecture": "llama"}
 TENSOR = [("a.weight", (32,), "F32"), ("b.weight", (256, 2), "Q4_K")]

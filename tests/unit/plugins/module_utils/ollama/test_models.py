@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.api import Api, ApiError, parse_lines
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.download import Progress
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.models import Wanted, ensure, manifest_path
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,8 +77,8 @@ def test_an_engine_that_does_not_answer() -> None:
     api = Api("http://127.0.0.1:1", timeout=1)
     with pytest.raises(ApiError, match=r"http://127\.0\.0\.1:1 does not answer"):
         ensure(api, wanted(), 0, check_mode=False)
-    assert ensure(api, wanted(), 0, check_mode=True) == (True, "")
-    assert ensure(api, wanted(state="absent"), 0, check_mode=True) == (False, "")
+    assert ensure(api, wanted(), 0, check_mode=True) == (True, "", False)
+    assert ensure(api, wanted(state="absent"), 0, check_mode=True) == (False, "", False)
 
 
 def store(folder: Path, name: str, *contents: bytes) -> list[str]:
@@ -146,3 +147,56 @@ def test_any_answer_is_read_or_refused(lines: list[bytes]) -> None:
         list(parse_lines(lines))
     except ApiError:
         return
+
+
+def test_a_file_is_shared_by_a_hard_link(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"GGUF one")
+    path.chmod(0o644)
+    digest = hashlib.sha256(b"GGUF one").hexdigest()
+    (tmp_path / "store/blobs").mkdir(parents=True)
+    want = wanted("mine:1", source="gguf", path=str(path), store=str(tmp_path / "store"))
+    assert has(engine, want)
+    assert os.listdir(tmp_path / "store/blobs") == []
+    want.name, want.link = "mine:2", True
+    assert has(engine, want)
+    assert (tmp_path / f"store/blobs/sha256-{digest}").stat().st_ino == path.stat().st_ino
+
+
+def test_a_file_that_the_engine_may_not_read_is_not_linked(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"GGUF one")
+    path.chmod(0o600)
+    (tmp_path / "store/blobs").mkdir(parents=True)
+    want = wanted("mine:1", source="gguf", path=str(path), store=str(tmp_path / "store"))
+    want.link = True
+    assert has(engine, want)
+    assert os.listdir(tmp_path / "store/blobs") == []
+
+
+def test_blobs_that_were_there_are_read_after_a_pull(engine: Engine, tmp_path: Path) -> None:
+    blobs = store(tmp_path, "tiny:latest", b"config", b"layer")
+    want = wanted(store=str(tmp_path))
+    assert ensure(engine.api, want, 0, False) == (True, "d1", True)
+    engine.models.clear()
+    (tmp_path / "blobs" / blobs[1]).write_bytes(b"other")
+    with pytest.raises(ApiError, match="was removed: run this again"):
+        ensure(engine.api, want, 0, False)
+    assert os.listdir(tmp_path / "blobs") == [blobs[0]]
+
+
+def test_a_pull_tells_how_far_it_is(engine: Engine, tmp_path: Path) -> None:
+    engine.pull_ends_with = '{"status": "pulling abc", "total": 10, "completed": 4}\n{"status": "success"}'
+    ensure(engine.api, wanted(store=str(tmp_path)), 0, False, Progress(str(tmp_path / "progress")))
+    assert json.loads((tmp_path / "progress").read_text()) == {
+        "stage": "download",
+        "name": "tiny:latest",
+        "done": 4,
+        "total": 10,
+    }
+
+
+def test_a_full_disk_says_what_to_do(engine: Engine) -> None:
+    engine.pull_ends_with = '{"error": "write /m/blobs/x-partial: no space left on device"}'
+    with pytest.raises(ApiError, match="what has come stays for the next run: free some space"):
+        has(engine, wanted())

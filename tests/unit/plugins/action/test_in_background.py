@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.lamplighter.fleet.plugins.action.engine_release import progress_line
+from ansible_collections.lamplighter.fleet.plugins.plugin_utils.in_background import progress_line
 
 
 def state(done: int, total: int | None = 1_050_000_000, name: str = "rocm.tar.zst", stage: str = "download") -> dict:

@@ -1,7 +1,7 @@
 # Copyright (c) Lamplighter contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Headers of GGUF files for unit tests, written by hand: every lie that a file can tell can be told."""
+"""Headers of GGUF files, written by hand, so that every lie that a file can tell can be told."""
 
 from __future__ import annotations
 
