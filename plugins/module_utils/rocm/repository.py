@@ -193,7 +193,7 @@ class Record:
 
 
 def _is_key(path: str) -> bool:
-    return "/keyrings/" in path or "/rpm-gpg/" in path
+    return path.endswith(".gpg") or os.path.basename(path).startswith("RPM-GPG-KEY-")
 
 
 def _put(path: str, content: bytes) -> None:
