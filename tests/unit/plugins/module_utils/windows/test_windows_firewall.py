@@ -1,0 +1,105 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.lamplighter.fleet.plugins.module_utils.windows import firewall
+from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.powershell import WindowsError
+from hypothesis import given
+from hypothesis import strategies as st
+
+WSL = {"alias": "vEthernet (WSL)", "address": "172.22.16.1", "prefix": 20}
+
+
+def parts(**filters: Any) -> dict[str, Any]:
+    """One rule, which is of Any but for what is given."""
+    known = {"Protocol": "TCP", "LocalPort": "11434", "RemoteAddress": "Any", "InterfaceAlias": "Any", "Program": "Any"}
+    return {
+        "rules": [{"InstanceID": "1", "Name": "1", "DisplayName": "Rule"}],
+        "ports": [{"InstanceID": "1", **known, **filters}],
+        "addresses": [{"InstanceID": "1", "LocalAddress": "Any"}],
+        "interfaces": [],
+        "programs": [{"InstanceID": "1", "Package": filters.get("Package")}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("filters", "admits"),
+    [
+        ({}, True),
+        ({"LocalPort": ["80", "11434"]}, True),
+        ({"LocalPort": "11000-12000"}, True),
+        ({"LocalPort": "11434-11434"}, True),
+        ({"LocalPort": "11435-12000"}, False),
+        ({"LocalPort": "11435"}, False),
+        ({"LocalPort": "RPC"}, False),
+        ({"LocalPort": "Any", "Protocol": "Any"}, True),
+        ({"Protocol": "6"}, True),
+        ({"Protocol": "UDP"}, False),
+        ({"Program": "C:\\Programs\\Ollama\\ollama.exe", "LocalPort": "Any"}, True),
+        ({"Program": "C:\\Programs\\Ollama\\Ollama App.exe", "LocalPort": "Any"}, True),
+        ({"Program": "C:\\Windows\\svchost.exe", "LocalPort": "Any"}, False),
+        ({"Program": "C:\\not-ollama.exe.exe", "LocalPort": "Any"}, False),
+        ({"Package": "S-1-15-2-1", "LocalPort": "Any"}, False),
+    ],
+)
+def test_which_rules_let_somebody_reach_ollama(filters: dict[str, Any], admits: bool) -> None:
+    assert bool(firewall.admitting(parts(**filters), 11434)) is admits
+
+
+@pytest.mark.parametrize(
+    ("rule", "wide"),
+    [
+        ({"remote_address": ["Any"], "interface_alias": ["Any"]}, True),
+        ({"remote_address": ["LocalSubnet"], "interface_alias": ["Any"]}, True),
+        ({"remote_address": ["172.16.0.0/12"], "interface_alias": ["Any"]}, True),
+        ({"remote_address": ["172.22.16.0/20", "192.168.1.4"], "interface_alias": ["Any"]}, True),
+        ({"remote_address": ["172.22.16.0-172.22.32.0"], "interface_alias": ["Any"]}, True),
+        ({"remote_address": ["Any"], "interface_alias": ["vEthernet (WSL)", "Wi-Fi"]}, True),
+        ({"remote_address": ["Any"], "interface_alias": ["vEthernet (Default Switch)"]}, True),
+        ({"remote_address": [], "interface_alias": []}, True),
+        ({"remote_address": ["172.22.16.0/255.255.240.0"], "interface_alias": ["Any"]}, False),
+        ({"remote_address": ["172.22.16.2-172.22.31.254"], "interface_alias": ["Any"]}, False),
+        ({"remote_address": ["172.22.16.2", "127.0.0.1"], "interface_alias": ["Any"]}, False),
+        ({"remote_address": ["Any"], "interface_alias": ["vEthernet (WSL (Hyper-V firewall))"]}, False),
+    ],
+)
+def test_which_rules_are_wider_than_wsl(rule: dict[str, Any], wide: bool) -> None:
+    assert bool(firewall.wider_than_wsl([{"name": "x", "display_name": "X", **rule}], WSL)) is wide
+
+
+def test_without_an_adapter_of_wsl_only_loopback_is_narrow() -> None:
+    rules = [{"name": "a", "remote_address": ["172.22.16.0/20"]}, {"name": "b", "remote_address": ["127.0.0.1"]}]
+    assert [rule["id"] for rule in firewall.wider_than_wsl(rules, None)] == ["a"]
+
+
+@given(
+    st.ip_addresses(v=4).map(str),
+    st.integers(16, 29),
+    st.sampled_from(["interface", "subnet"]),
+    st.sampled_from(["vEthernet (WSL)", "vEthernet (WSL (Hyper-V firewall))"]),
+)
+def test_our_rule_is_never_wider_than_wsl(address: str, prefix: int, scope: str, alias: str) -> None:
+    wsl = {"alias": alias, "address": address, "prefix": prefix}
+    rule = firewall.wanted_rule(wsl, 11434, scope)
+    assert firewall.wider_than_wsl([{"name": firewall.RULE, **rule}], wsl) == []
+    sent = firewall.new_rule(rule).parameters
+    assert sent["LocalPort"] == ["11434"]
+    assert sent["RemoteAddress"] in (["LocalSubnet"], [firewall.subnet(wsl)])
+    assert sent.get("InterfaceAlias") == [alias] or sent["RemoteAddress"] != ["LocalSubnet"]
+
+
+def test_windows_writes_the_same_rule_in_another_way() -> None:
+    wanted = firewall.wanted_rule(WSL, 11434, "subnet")
+    assert firewall.same_rule({**wanted, "remote_address": ["172.22.16.0/255.255.240.0"]}, wanted)
+    assert not firewall.same_rule({**wanted, "remote_address": ["172.16.0.0/255.240.0.0"]}, wanted)
+    assert not firewall.same_rule({**wanted, "program": "ollama.exe"}, wanted)
+    assert not firewall.same_rule(None, wanted)
+
+
+def test_without_an_adapter_there_is_no_rule() -> None:
+    with pytest.raises(WindowsError, match="start WSL2 in the networking mode nat"):
+        firewall.wanted_rule({"alias": None, "address": None, "prefix": None}, 11434, "interface")
