@@ -92,11 +92,12 @@ def test_every_bls_entry_of_fedora_gets_the_value(fedora: Machine) -> None:
     assert fedora.names == ["grubby"]
 
 
-def test_a_kernel_that_came_without_the_value_gets_it(fedora: Machine) -> None:
+@pytest.mark.parametrize("version", [RELEASE, "6.11.4"])
+def test_a_kernel_that_came_without_the_value_gets_it(fedora: Machine, version: str) -> None:
     fedora.run(IOMMU)
-    fedora.write(entry(RELEASE), BLS.format(version=RELEASE, options="root=UUID=5f0b ro rhgb quiet"))
+    fedora.write(entry(version), BLS.format(version=version, options="root=UUID=5f0b ro rhgb quiet"))
     assert fedora.run(IOMMU)["changed"]
-    assert options_of(fedora, RELEASE).endswith("quiet amd_iommu=off")
+    assert options_of(fedora, version).endswith("quiet amd_iommu=off")
 
 
 def test_settings_of_suse_are_edited_and_come_back_to_the_byte(tmp_path: Path) -> None:

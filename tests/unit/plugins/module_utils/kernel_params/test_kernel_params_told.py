@@ -37,8 +37,9 @@ def test_what_is_set_and_what_waits_is_told_to_everybody(debian: Machine) -> Non
         ("ttm.pages_limit", "1000", "modprobe", False, True),
         ("amd_iommu", "off", "cmdline", False, True),
     ]
-    debian.boot("2")
     debian.write("sys/module/ttm/parameters/pages_limit", "1000")
+    assert told(debian)[0] == ("ttm.pages_limit", "1000", "modprobe", True, False)  # written at run time
+    debian.boot("2")
     assert told(debian) == [
         ("ttm.pages_limit", "1000", "modprobe", True, False),
         ("amd_iommu", "off", "cmdline", False, False),  # it did not take

@@ -1,0 +1,28 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What holds a fleet of the free strategy back from rebooting all at once; the boot scenario sees it happen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+TASKS = Path(__file__).parents[2] / "roles/kernel_params/tasks"
+REBOOT = "ansible.builtin.reboot"
+
+
+def test_the_reboot_is_one_task_for_all_hosts():
+    """An include makes its tasks anew for each host that comes alone, and throttle would count to one each time."""
+    (task,) = [task for task in yaml.safe_load((TASKS / "main.yml").read_text()) if REBOOT in task]
+    assert "kernel_params_reboot_at_once" in task["throttle"]
+    assert "__kernel_params_reboots" in task["throttle"], "hosts that do not reboot would wait too"
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in TASKS.glob("*.yml") if path.name != "main.yml"], ids=lambda p: p.name
+)
+def test_no_included_file_reboots(path: Path):
+    assert REBOOT not in path.read_text()
