@@ -197,7 +197,6 @@ def carry_out(host: Host, plan: Plan, state: dict) -> None:
 def run(host: Host, params: list, route: str, purge: bool, check_mode: bool) -> dict:
     """The result of the module."""
     state = remembered.load(host)
-    interrupted = bool(state["pending"])
     warnings = [text for param in params for text in memory.guard(param, host.sysroot)]
     old_options = {param.key: param for _line, param in modprobe.parse(host.text(modprobe.OURS) or "")}
     old = {
@@ -220,7 +219,10 @@ def run(host: Host, params: list, route: str, purge: bool, check_mode: bool) -> 
     seen += [evidence.observe(host.sysroot, _param(entry), "cmdline") for entry in plan.cmdline.values()]
     not_ok = {words.canonical(item["name"]) for item in seen if item["ok"] is False}
     changed_keys = {key for key in {*old, *now} if (key in old, old.get(key)) != (key in now, now.get(key))}
-    for key in changed_keys | (not_ok if interrupted else set()):
+    # What was rewritten is read at the next boot, also where it only completes or mends what was there.
+    place = {"modprobe": "initramfs", "cmdline": "loader"}
+    rewritten = {words.canonical(item["name"]) for item in seen if place[item["route"]] in plan.owed}
+    for key in changed_keys | (not_ok & rewritten):
         if key in now and key not in not_ok:
             state["boot"].pop(key, None)
         else:

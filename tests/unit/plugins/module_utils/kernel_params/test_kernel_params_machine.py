@@ -106,11 +106,22 @@ def test_a_stale_value_on_the_command_line_is_replaced_there_and_comes_back(debi
 
 def test_the_route_can_be_changed(debian: Machine) -> None:
     debian.run(LIMIT)
-    debian.run(LIMIT, route="cmdline")
+    debian.boot("2")
+    debian.write("sys/module/ttm/parameters/pages_limit", "1000")
+    result = debian.run(LIMIT, route="cmdline")
+    assert (result["reboot_reasons"], result["not_taken"]) == (["ttm.pages_limit"], [])
     assert debian.names == ["update-initramfs", "grub-mkconfig", "grub-script-check"]
     assert debian.read(OURS) is None
     debian.run(LIMIT, route="modprobe")
     assert debian.read(DROP_IN) is None
+
+
+def test_a_value_that_somebody_took_away_waits_again(debian: Machine) -> None:
+    debian.run(IOMMU)
+    debian.write("boot/grub/grub.cfg", "\tlinux\t/vmlinuz root=x ro quiet\n")
+    debian.boot("2")
+    result = debian.run(IOMMU)
+    assert (result["changed"], result["reboot_reasons"], result["not_taken"]) == (True, ["amd_iommu"], [])
 
 
 def test_a_size_masks_what_would_contradict_it(debian: Machine) -> None:
