@@ -353,6 +353,10 @@ def test_prefixes(case: Case, dress: Callable[[str], str]) -> None:
     assert judged(read([dress(line) for line in lines])) == expected(case)
 
 
+def test_looking_at_the_version_is_no_start() -> None:
+    assert read(CASES["2025, ROCm, the version shown first"].lines * 2)["starts"] == 2
+
+
 def test_what_is_told_of_a_device_adds_up() -> None:
     lines = [
         "ggml_vulkan: Found 1 Vulkan devices:",

@@ -110,6 +110,7 @@ def test_a_lower_rung_climbs_again_when_the_kernel_has_changed() -> None:
     after = make_plan({**desktop(), "kernel": {"release": "7.3.4-amd64"}}, {"proven": proven})
     assert after["rungs"][0]["id"] == "rocm"
     assert any("proven when kernel was 6.18.13-amd64 and is 7.3.4-amd64" in item["reason"] for item in after["refused"])
+    proven["fingerprint"] = {**proven["fingerprint"], "model": "qwen3:0.6b"}
     another = make_plan(desktop(), {"proven": proven, "model": "qwen3:8b"})
     assert another["rungs"][0]["id"] == "vulkan"
 
@@ -140,6 +141,7 @@ def test_software_vulkan_is_a_rung_only_where_it_is_accepted() -> None:
         (xeon(), {"engine": "ollama"}),
         (desktop(), {"engine": "llama_server"}),
         (nvidia(), {"engine": "llama_server"}),
+        (machine(amd("gfx942", 192)), {"engine": "llama_server"}),
     ],
 )
 def test_software_vulkan_is_for_llama_server_on_a_host_without_a_gpu(facts: dict, policy: dict) -> None:

@@ -125,6 +125,7 @@ SOFT = started("software")
 VERDICTS: list[tuple[str, Machine, dict[str, Any], str, str, str]] = [
     ("no counters", Machine(GPU), {}, "proven", "vulkan", "the API's timings agree"),
     ("the kernel confirms", Machine(GPU, 700 * MIB, 95), {}, "proven", "vulkan", "the kernel's counters confirm"),
+    ("counters, but no books of the engine", Machine(GPU, None, 95), {}, "proven", "vulkan", "has no counters to"),
     ("the engine holds nothing", Machine(GPU, 0, 95), {}, "failed", "vulkan", "the kernel saw the engine hold 0 MiB"),
     ("the GPU idles", Machine(GPU, 700 * MIB, 0), {}, "failed", "vulkan", "its load reach 0 %"),
     ("a part", Machine(started("vulkan", "2/5")), {}, "degraded", "vulkan", "2 of 5 layers"),
