@@ -164,7 +164,8 @@ def _remove(source: str, host: Host) -> list[dict[str, str]]:
 
 def decide(host: Host, wishes: Wishes, engine_needs: str, bundled: str | None) -> dict[str, Any]:
     """`engine_needs` is why the engine wants ROCm of the host itself; empty if it does not."""
-    known, refused = find_distribution(host.distribution), []
+    known = find_distribution(host.distribution)
+    refused: list[dict[str, str]] = []
     nothing: dict[str, Any] = {
         "source": "none",
         "install": [],

@@ -94,7 +94,14 @@ def package(folder: Path, name: str, version: str, files: dict[str, str], depend
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(content)
             target.chmod(0o755 if content.startswith("#!") else 0o644)
-        command = ["dpkg-deb", "--root-owner-group", "-Znone", "--build", root, folder / f"{name}_{version}_amd64.deb"]
+        command = [
+            "dpkg-deb",
+            "--root-owner-group",
+            "-Znone",
+            "--build",
+            str(root),
+            str(folder / f"{name}_{version}_amd64.deb"),
+        ]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -173,7 +180,7 @@ def index(folder: Path, suite: str, gpg: list[str], user: str, valid: timedelta 
         lines.append(f" {hashlib.sha256(data).hexdigest()} {len(data)} main/binary-amd64/{path.name}")
     release = folder / "dists" / suite / "Release"
     release.write_text("\n".join(lines) + "\n")
-    sign = [*gpg, "--local-user", user, "--clearsign", "--output", release.with_name("InRelease"), release]
+    sign = [*gpg, "--local-user", user, "--clearsign", "--output", str(release.with_name("InRelease")), str(release)]
     subprocess.run(sign, check=True)
 
 

@@ -88,6 +88,7 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], list[str]]] = [
     (on(machine(amd("gfx1010", 8)), "rhel 10.2"), {"source": "amd"}, ["gfx1010 is not on AMD's list", "Vulkan"]),
     (on(halo(), "ubuntu 24.04"), {"dkms": True}, ["rocm_dkms", "gfx1151", "Ryzen APU"]),
     (on(desktop(), "debian 13"), {"dkms": True}, ["rocm_dkms", "debian 13", "Ubuntu and RHEL"]),
+    (on(instinct(), "sles 16.0"), {"dkms": True}, ["rocm_dkms", "sles 16.0", "Ubuntu and RHEL"]),
     (on(desktop(), "ubuntu 24.04", platform="container"), {"dkms": True}, ["rocm_dkms", "container"]),
     (on(desktop(), "gentoo 2"), {"source": "amd", "accept_unsupported": True}, ["nothing to install from"]),
     (
@@ -207,6 +208,7 @@ def test_a_mirror_has_amd_s_paths_and_amd_s_key():
         ("7.13.0", "/opt/rocm/core-7.13", False),
         ("7.9.0", "/opt/rocm-7.9.0", False),
         ("10.1.0", "/opt/rocm/core-10.1", False),
+        ("7.2.0", "/opt/rocm/core-7.2", False),
         ("5.7", "/usr", False),
     ],
 )
@@ -214,6 +216,18 @@ def test_the_legacy_line_is_told_by_version_and_place(version, path, legacy):
     assert is_legacy(version, path) is legacy
     facts = on(desktop(), "ubuntu 24.04", rocm={"version": version, "path": path})
     assert rocm(facts, source="amd")["remove"] == ([{"version": version, "path": path}] if legacy else [])
+
+
+def test_the_inventory_may_know_a_gpu_that_only_the_legacy_line_has():
+    known = {"arches": {"gfx1032": {"official": {"7.2": "yes"}, "backend": "rocm"}}}
+    facts = on(machine(amd("gfx1032", 8)), "ubuntu 24.04")
+    decided = make_plan(facts, {"engine": "llama_server", "catalogue": known})["rocm"]
+    assert (decided["source"], decided["install"]) == ("legacy", ["rocm7.2.4"])
+
+
+def test_the_legacy_line_is_not_removed_for_itself():
+    facts = on(desktop(), "ubuntu 24.04", rocm={"version": "7.2.3", "path": "/opt/rocm-7.2.3"})
+    assert rocm(facts, source="legacy")["remove"] == []
 
 
 def test_installed_libraries_are_enough_for_auto():

@@ -56,6 +56,7 @@ def halo(tmp_path: Path) -> Path:
     (tmp_path / "etc/alternatives").mkdir(parents=True)
     (tmp_path / "etc/alternatives/rocm-lib").symlink_to("/opt/rocm/core-10.0/lib")
     (tmp_path / "opt/rocm/core").symlink_to(tmp_path / "opt/rocm/core-10.0")
+    (tmp_path / "opt/rocm-10.0.0").symlink_to(tmp_path / "opt/rocm/core-10.0")  # some packages make it, too
     (tmp_path / "opt/rocm/core-10").symlink_to(tmp_path / "opt/rocm/core-10.0")
     ollama = "opt/ollama/current/lib/ollama/rocm_v7_2"
     write(tmp_path, f"{ollama}/librocblas.so.5.2.70201", f"{ollama}/rocblas/library/Kernels.so-000-gfx1100.hsaco")

@@ -139,6 +139,7 @@ def test_a_repository_comes_once_and_goes_without_a_trace(tmp_path):
     assert Path(one.files[0]["path"]).read_text() == one.files[0]["content"]
     assert os.stat(one.keyring).st_mode & 0o777 == 0o644
     before = network.asked, network.tried
+    assert before == (2, 2)
     assert not have(tmp_path, [one], network)
     assert (network.asked, network.tried) == before  # neither the network nor apt is asked again
     assert have(tmp_path, [], network, check=True)
