@@ -106,6 +106,14 @@ def best_of(rungs: list[dict[str, Any]], plan: dict[str, Any]) -> dict[str, Any]
     return max(rungs, key=rank)
 
 
+def outran(rungs: list[dict[str, Any]], best: dict[str, Any], plan: dict[str, Any]) -> bool:
+    """Whether a proven GPU was measured beside the best rung, now or when that was chosen: then it is no step down."""
+    if not plan.get("measure"):
+        remembered = (plan.get("measured") or {}).get("rungs") or {}
+        return best["id"] == plan["rungs"][0]["id"] and any(name != "cpu" for name in remembered)
+    return bool(best.get("measured")) and any(rung["backend"] != "cpu" and rung.get("measured") for rung in rungs)
+
+
 def memory(rungs: list[dict[str, Any]], best: dict[str, Any], plan: dict[str, Any], version: Any) -> dict[str, Any]:
     """What the host remembers of a proven rung."""
     remembered = {
@@ -144,16 +152,14 @@ def ladder_result(
     left = plan["rungs"][len(rungs) :]
     speed = best["evidence"].get("speed") or {}
     speeds = {name: speed.get(name) for name in FIGURES} | (best.get("measured") or {})
-    outrun = any(rung["verdict"] == "proven" and rung["backend"] != "cpu" and rung.get("measured") for rung in rungs)
-    outrun = outrun and bool(best.get("measured"))
+    accepted = best["backend"] not in plan.get("degraded_if", []) or outran(rungs, best, plan)
     new = {
         "rung": best["id"] if succeeded else None,
         "backend": best["backend"] if succeeded else None,
         "verdict": best["verdict"],
         "tokens_per_second": speeds,
         "rungs": rungs,
-        # A processor that outruns a proven GPU is no step down.
-        "accepted": succeeded and (best["backend"] not in plan.get("degraded_if", []) or outrun),
+        "accepted": succeeded and accepted,
         # A GPU that works in part is better than the CPU: no need to see that one work.
         "finished": best["verdict"] == "proven" or all(succeeded and rung["backend"] == "cpu" for rung in left),
         "remedies": list(dict.fromkeys(remedy for rung in rungs for remedy in rung["remedies"])),

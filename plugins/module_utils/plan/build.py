@@ -86,7 +86,7 @@ def make_plan(facts: Any, policy: Any = None) -> dict:
         "engine": wanted.engine,
         "engine_version": wanted.engine_version,
         "backend": wanted.backend,
-        "status": "gpu" if any(rung["backend"] != "cpu" for rung in rungs) else "cpu",
+        "status": "gpu" if any(rung["devices"] or rung["backend"] == "cuda" for rung in rungs) else "cpu",
         "measure": wanted.backend == "fastest" and not measured,
         "measured": measured,
         "measure_for": wanted.measure_for,

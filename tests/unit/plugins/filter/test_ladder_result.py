@@ -167,6 +167,16 @@ def test_a_processor_that_outruns_a_proven_gpu_is_accepted_and_no_other():
     assert not race(MEASURING, *failed, CPU)["accepted"]
 
 
+def test_a_processor_that_was_the_fastest_stays_accepted() -> None:
+    measured = {"rungs": {"rocm": {"generation": 9.0}, "cpu": {"generation": 20.0}}, "fingerprint": {}}
+    remembered = {**PLAN, "measure": False, "measured": measured, "rungs": [PLAN["rungs"][3], PLAN["rungs"][0]]}
+    assert climb(remembered, "proven cpu")["accepted"]
+    other = {**remembered, "rungs": [PLAN["rungs"][0], PLAN["rungs"][3]]}
+    assert not climb(other, "failed rocm", "proven cpu")["accepted"]
+    alone = {**remembered, "measured": {"rungs": {"cpu": {"generation": 20.0}}, "fingerprint": {}}}
+    assert not climb(alone, "proven cpu")["accepted"]
+
+
 def test_a_benchmark_that_broke_off_does_not_win():
     result = race(MEASURING, ("proven rocm", None, None), OVERRIDE, VULKAN, CPU)  # type: ignore[arg-type]
     assert result["rung"] == "vulkan"

@@ -131,7 +131,7 @@ def test_software_vulkan_is_a_rung_only_where_it_is_accepted() -> None:
     rung = plan["rungs"][0]
     assert [entry["id"] for entry in plan["rungs"]] == ["vulkan", "cpu"]
     assert (rung["environment"], rung["requires"]) == ({"GGML_VK_VISIBLE_DEVICES": "0"}, ["vulkan_software"])
-    assert plan["degraded_if"] == []
+    assert (plan["degraded_if"], plan["status"]) == ([], "cpu")
     assert plan["accept_software_vulkan"]
 
 
