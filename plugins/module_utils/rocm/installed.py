@@ -194,6 +194,19 @@ def access(root: Sysroot, users: list[str]) -> dict[str, Any]:
     }
 
 
+def remembered(root: Sysroot) -> dict[str, Any]:
+    """What the role rocm has made, as far as it still stands."""
+    try:
+        record = json.loads(root.read(RECORD) or "{}")
+    except ValueError:
+        record = {}
+    rows = [line.split(":") for line in (root.read("etc/group") or "").splitlines()]
+    members = {row[0]: row[-1].split(",") for row in rows}
+    record = record if isinstance(record, dict) else {}
+    access = [one for one in record.get("access", []) if one["user"] in members.get(one["group"], [])]
+    return {"packages": record.get("packages", []), "access": access}
+
+
 def gather(
     run: Run,
     sysroot: str = "/",
@@ -209,16 +222,11 @@ def gather(
     folders = [folder for pattern in ROCBLAS for folder in _below(root, pattern)]
     folders += [f"{line['path'].lstrip('/')}/lib" for line in found]
     libraries = [library for library in (rocblas_in(root, folder) for folder in dict.fromkeys(folders)) if library]
-    versions = packages(packages_wanted or [], run)
-    try:
-        record = json.loads(root.read(RECORD) or "{}")
-    except ValueError:
-        record = {}
-    members = {
-        line.split(":")[0]: line.split(":")[-1].split(",") for line in (root.read("etc/group") or "").splitlines()
-    }
-    record = record if isinstance(record, dict) else {}
-    granted = [one for one in record.get("access", []) if one["user"] in members.get(one["group"], [])]
+    record = remembered(root)
+    versions = packages([*(packages_wanted or []), *record["packages"]], run)
+    # What is gone already may be somebody else's when it is back.
+    record["packages"] = [name for name in record["packages"] if versions[name] is not None]
+    versions = {name: versions[name] for name in packages_wanted or []}
     return {
         "lines": found,
         "packages": versions,
@@ -229,5 +237,5 @@ def gather(
         "agents": agents(root, prefix, run),
         "tensile": tensile(root, tensile_libpath, gfx or [], libraries) if tensile_libpath else None,
         "access": access(root, users or []),
-        "record": {"packages": record.get("packages", []), "access": granted},
+        "record": record,
     }

@@ -185,10 +185,14 @@ def test_users_are_compared_with_the_groups_of_the_nodes(tmp_path):
     assert asked(tmp_path)["access"]["nameless"] == []
 
 
-def test_only_memberships_that_still_stand_are_remembered(tmp_path):
-    record = '{"packages": ["a"], "access": [{"user": "bob", "group": "video"}, {"user": "bob", "group": "render"}]}'
+def test_only_what_still_stands_is_remembered(tmp_path):
+    record = (
+        '{"packages": ["a", "gone"], "access": [{"user": "bob", "group": "video"}, {"user": "bob", "group": "render"}]}'
+    )
     write(tmp_path, "var/lib/lamplighter/rocm/installed.json", text=record)
     write(tmp_path, "etc/group", text="render:x:105:alice\nvideo:x:44:alice,bob\n")
-    assert asked(tmp_path)["record"] == {"packages": ["a"], "access": [{"user": "bob", "group": "video"}]}
+    found = asked(tmp_path, {"dpkg-query -W": (0, "installed a 1\n")})
+    assert found["record"] == {"packages": ["a"], "access": [{"user": "bob", "group": "video"}]}
+    assert found["packages"] == {}
     write(tmp_path, "var/lib/lamplighter/rocm/installed.json", text="[")
     assert asked(tmp_path)["record"] == {"packages": [], "access": []}
