@@ -19,7 +19,7 @@ NEEDLES = (
     "acceleration",
     " devices",
     "Device ",
-    "ggml_vulkan:",
+    "| uma: ",
     " MiB",
     "model loaded",
     "load_backend: loaded",
@@ -51,7 +51,9 @@ _LISTED_CPU = re.compile(r"(?:^|\s)- CPU {0,9}: ")
 _GGML_DEVICE = re.compile(r"Device (\d{1,3}): ([^,]{1,200}), {1,9}(?:compute capability [\d.]+|(gfx[0-9a-f]+))")
 _GGML_MEMORY = re.compile(r"VRAM: (\d{1,9}) MiB")
 # The last parenthesis is the name of the driver.
-_VULKAN_DEVICE = re.compile(r"ggml_vulkan: (\d{1,3}) = (.{1,200}?)(?: \([^()|]{1,80}\))? \| uma: ([01]) ")
+_VULKAN_DEVICE = re.compile(
+    r"(?:ggml_vulkan: (?=\d)|\bVulkan)(\d{1,3})(?: =|:) (.{1,200}?)(?: \([^()|]{1,80}\))? \| uma: ([01]) "
+)
 _FOUND = re.compile(r"ggml_\w{1,40}: [Ff]ound \d{1,4} (ROCm|CUDA|Vulkan) devices")
 _LOADED = re.compile(r"load_backend: loaded (\w{1,20}) backend from")
 _BUILD = re.compile(
@@ -166,7 +168,7 @@ def _devices(start: Start, text: str) -> None:
     using = _USING_DEVICE.search(text) if "using device" in text else None
     listed = _LISTED_DEVICE.search(text) if "MiB free)" in text else None
     device = _GGML_DEVICE.search(text) if "Device " in text else None
-    vulkan = _VULKAN_DEVICE.search(text) if "ggml_vulkan:" in text else None
+    vulkan = _VULKAN_DEVICE.search(text) if "| uma: " in text else None
     if using:
         key, name = using.group(1).lower(), using.group(2)
         library = backend_name(key)

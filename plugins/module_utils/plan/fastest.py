@@ -49,9 +49,11 @@ def speed(figures: Any, purpose: str) -> float:
     seconds = 0.0
     for share, name in zip(PURPOSES[purpose], ("prompt", "generation")):
         figure = figures.get(name) if isinstance(figures, dict) else None
-        if share and not (isinstance(figure, (int, float)) and figure > 0):
+        if not share:
+            continue
+        if not isinstance(figure, (int, float)) or figure <= 0:
             return 0.0
-        seconds += share / figure if share else 0
+        seconds += share / figure
     return 1 / seconds
 
 

@@ -9,7 +9,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils import catalogue
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.devices import Candidate
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.engine import advice, override_target, rocm_refusal
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.environment import merge, rung_environment
-from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.facts import Machine
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.facts import Machine, mapping
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.fastest import changes, choose, fingerprint, told
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.policy import PlanError, Policy
 
@@ -210,10 +210,10 @@ def _remembered_first(ladder: Ladder, rungs: list) -> tuple:
     """The rung that was proven here goes first, so that the next run changes nothing; and what was measured."""
     proven, policy = ladder.policy.proven, ladder.policy
     now = fingerprint(ladder.machine, policy.engine, policy.engine_version, policy.model)
-    measured = proven.get("measured") if isinstance(proven.get("measured"), dict) else {}
+    measured = mapping(proven.get("measured"))
     if not proven or (policy.backend == "fastest" and not measured):
         return rungs, {}
-    name = proven.get("id") or proven.get("backend")
+    name = str(proven.get("id") or proven.get("backend"))
     if policy.backend == "fastest":
         name = choose(measured.get("rungs") or {}, policy.measure_for, [rung["id"] for rung in rungs]) or name
     known = [rung for rung in rungs if rung["id"] == name]

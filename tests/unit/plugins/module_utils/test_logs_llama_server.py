@@ -190,6 +190,20 @@ CASES = {
         [65, 65],
         devices=(("cuda", None, "NVIDIA GeForce RTX 3090"), ("cuda", None, "NVIDIA GeForce RTX 3090")),
     ),
+    "2024, Vulkan": Case(
+        [
+            'INFO [                    main] build info | tid="1" timestamp=1725256058 build=3091 commit="2b338967"',
+            "ggml_vulkan: Found 1 Vulkan devices:",
+            "Vulkan0: AMD Radeon RX 7600 (RADV GFX1102) (radv) | uma: 0 | fp16: 1 | warp size: 64",
+            "llm_load_tensors: offloaded 33/33 layers to GPU",
+            "llm_load_tensors:        CPU buffer size =    70.31 MiB",
+            "llm_load_tensors: AMD Radeon RX 7600 (RADV GFX1102) buffer size =  3577.56 MiB",
+        ],
+        "b3091",
+        "vulkan",
+        [33, 33],
+        devices=(("vulkan", "gfx1102", "AMD Radeon RX 7600 (RADV GFX1102)"),),
+    ),
     "2024, JSON, two GPUs": Case(
         [
             '{"tid":"1","level":"INFO","function":"main","msg":"build info","build":2517,"commit":"d0a7140"}',
