@@ -39,7 +39,6 @@ options:
       - Both are only read, and given up after some seconds.
     type: bool
     default: false
-    version_added: 0.1.0
 attributes:
   check_mode:
     support: full
