@@ -179,7 +179,7 @@ def _about_memory(notes: Notes, gpus: list, memory: dict, policy: Policy) -> Non
                 f"Optional: lower the BIOS carve-out of {gpu.product} to 512 MB.",
                 f"{gib(gpu.vram_bytes or 0)} of RAM are lost to the system; Linux lends memory as it is needed.",
                 "BIOS setup: AMD CBS > NBIO > GFX Configuration > UMA Frame Buffer Size (Integrated Graphics on "
-                "some boards) = 512M; then run the play again, which raises pages_limit.",
+                "some boards) = 512M; then run the play again with kernel_params_from_plan: true.",
             )
 
 
