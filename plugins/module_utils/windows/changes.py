@@ -44,8 +44,11 @@ _TASK_XML = (
     '<Actions Context="Author"><Exec><Command>%SystemRoot%\\System32\\WindowsPowerShell\\v1.0\\powershell.exe'
     "</Command><Arguments>{arguments}</Arguments></Exec></Actions></Task>"
 )
-_NETWORK_CONNECTED = (
-    '<QueryList><Query Id="0" Path="Microsoft-Windows-NetworkProfile/Operational">'
+# Hyper-V's switch has connected an adapter, or Windows has found a network behind one.
+_ADAPTER_CONNECTED = (
+    '<QueryList><Query Id="0" Path="System"><Select Path="System">'
+    "*[System[Provider[@Name='Microsoft-Windows-Hyper-V-VmSwitch'] and EventID=232]]</Select></Query>"
+    '<Query Id="1" Path="Microsoft-Windows-NetworkProfile/Operational">'
     '<Select Path="Microsoft-Windows-NetworkProfile/Operational">*[System[EventID=10000]]</Select></Query></QueryList>'
 )
 
@@ -116,7 +119,7 @@ def renewal(facts: dict[str, Any], alias: str | None) -> list[Change]:
         again = Command("Set-NetFirewallRule", {"Name": firewall.RULE, "InterfaceAlias": str(alias)})
         xml = _TASK_XML.format(
             description=escape(description),
-            subscription=escape(_NETWORK_CONNECTED),
+            subscription=escape(_ADAPTER_CONNECTED),
             arguments=f"-NoProfile -NonInteractive -EncodedCommand {encoded(again.text())}",
         )
         register: dict[str, Value] = {"TaskName": TASK, "TaskPath": TASK_FOLDER, "Xml": xml, "Force": True}

@@ -154,4 +154,16 @@ def answer(output: str) -> dict[str, Any]:
         raise WindowsError("PowerShell's answer is no JSON object.")
     if result.get("error"):
         raise WindowsError(f"Windows says: {result['error']}")
-    return result
+    plain: dict[str, Any] = _plain(result)
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    """ConvertTo-Json of 5.1 writes some arrays and texts as objects: https://github.com/PowerShell/PowerShell/issues/5579"""
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {"value", "Count"} or {"value", "PSPath"} <= set(value):
+        return _plain(value["value"])
+    return {key: _plain(one) for key, one in value.items()}

@@ -107,6 +107,12 @@ def test_an_answer_is_read_whatever_the_console_makes_of_it(output: str) -> None
     assert powershell.answer(output) == {"a": ["Jörg"]}
 
 
+def test_arrays_and_texts_that_windows_powershell_writes_as_objects_are_plain_again() -> None:
+    text = {"value": "line", "PSPath": "C:\\x", "ReadCount": 1}
+    document = {"a": [{"LocalPort": {"value": ["1", "2"], "Count": 2}}, text], "b": {"value": 1}}
+    assert powershell.answer(printed(document)) == {"a": [{"LocalPort": ["1", "2"]}, "line"], "b": {"value": 1}}
+
+
 @pytest.mark.parametrize(
     ("output", "message"),
     [
