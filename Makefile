@@ -13,11 +13,11 @@ export MOLECULE_GLOB := molecule/*/molecule.yml
 # Containers with a real systemd need root: sudo asks for its password where it has to.
 BECOME = $(shell [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null || echo ANSIBLE_BECOME_ASK_PASS=true)
 
-STAGES := lint unit sanity importer test-fleet
+STAGES := lint unit sanity importer test-fleet test-inference test-wsl test-boot-quick
 
 .PHONY: help
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 26
 
 .PHONY: setup
 setup: .venv/ready ## make .venv with all development tools (every other target does this first)
@@ -67,8 +67,23 @@ test-fleet: setup ## molecule on the simulated fleet: check, converge, idempoten
 	tools/machine_packages
 	molecule test -s fleet
 
+.PHONY: test-inference
+test-inference: setup ## molecule with a real llama-server on the processor and on software Vulkan
+	tools/machine_packages
+	molecule test -s inference
+
+.PHONY: test-wsl
+test-wsl: setup ## molecule on a WSL2 look-alike and the simulated Windows on its other side
+	tools/machine_packages
+	molecule test -s wsl
+
+.PHONY: test-boot-quick
+test-boot-quick: setup ## molecule on a virtual machine that really boots: kernel parameters, in one reboot each way
+	tools/machine_packages boot
+	LAMPLIGHTER_BOOT=quick molecule test -s boot
+
 .PHONY: test-boot
-test-boot: setup ## molecule on virtual machines that really boot: kernel parameters (long, not part of `make test`)
+test-boot: setup ## the same with every route, two boot loaders and a power cut (long, not part of `make test`)
 	tools/machine_packages boot
 	molecule test -s boot
 
