@@ -152,6 +152,7 @@ def _rocm(plan: Mapping[str, Any]) -> list[str]:
         said += [f"Installed: {', '.join(rocm['install'])}."] if rocm["install"] else []
         said += [f"/opt/rocm leads to {rocm['active']}."] if rocm["active"] else []
         said += ["amdgpu-dkms takes the place of the kernel's amdgpu after a reboot."] if rocm["reboot"] else []
+    said += [f"May open the GPU: {', '.join(rocm['users'])}."] if rocm.get("users") else []
     said += [f"{name}={value}, once checked on the host." for name, value in rocm.get("environment", {}).items()]
     return _blocks("ROCm", said, 2)
 

@@ -16,6 +16,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.rocm.support imp
     gpu_class,
     objection,
     supported_on,
+    title,
 )
 from ansible_collections.lamplighter.fleet.plugins.module_utils.rocm.texts import repository
 from ansible_collections.lamplighter.fleet.plugins.module_utils.rocm.wishes import RocmError, Wishes
@@ -53,8 +54,10 @@ def _named(host: Host) -> str:
     return f"{name} {version}".strip()
 
 
-def _objections(source: str, host: Host) -> list[str]:
+def _objections(source: str, host: Host, version: str = "") -> list[str]:
     known = find_distribution(host.distribution)
+    if host.platform == "wsl2":
+        return ["ROCm sees the GPU of a WSL2 host through librocdxg only, which AMD calls a preview"]
     if source == "distribution":
         own = known.get("distribution")
         if not own:
@@ -62,19 +65,19 @@ def _objections(source: str, host: Host) -> list[str]:
         missing = [chip.gfx for chip in host.chips if own["gfx"] is not None and chip.gfx not in own["gfx"]]
         return [f"ROCm {own['version']} of {_named(host)} has no code for {gfx}" for gfx in missing]
     if not known.get(source):
-        return [f"AMD publishes no packages of {LINES[source]['title']} for {_named(host)}"]
-    found = [objection(source, chip.gfx, chip.official, chip.integrated, known) for chip in host.chips]
+        return [f"AMD publishes no packages of {title(source, version)} for {_named(host)}"]
+    found = [objection(source, chip.gfx, chip.official, chip.integrated, known, version) for chip in host.chips]
     return [reason.replace("this distribution", _named(host)) for reason in dict.fromkeys(found) if reason]
 
 
-def _alternatives(source: str, host: Host) -> str:
+def _alternatives(source: str, host: Host, version: str = "") -> str:
     """What would work: another source here, or the same one elsewhere."""
     here = [other for other in ("amd", "legacy", "distribution") if other != source and not _objections(other, host)]
     offers = [f"rocm_source: {other} here" for other in here]
     if source in LINES:
-        chips = [supported_on(source, chip.gfx, chip.official, chip.integrated) for chip in host.chips]
+        chips = [supported_on(source, chip.gfx, chip.official, chip.integrated, version) for chip in host.chips]
         common = [name for name in (chips[0] if chips else []) if all(name in others for others in chips)]
-        offers += [f"{LINES[source]['title']} on {', '.join(common)}"] if common else []
+        offers += [f"{title(source, version)} on {', '.join(common)}"] if common else []
     return "; ".join(offers) or "Vulkan, which needs no ROCm"
 
 
@@ -145,7 +148,7 @@ def _packages(source: str, host: Host, wishes: Wishes, known: dict) -> list[str]
         version = ".".join(wishes.version.split(".")[:2])
         own = [f"amdrocm{version}-{name}" for name in gfx] or [f"amdrocm{version}"]
     elif source == "legacy":
-        own = [f"rocm{wishes.version if wishes.version.count('.') == 2 else wishes.version + '.0'}"]
+        own = [f"rocm{wishes.version}"]
     else:
         # Without a GPU the libraries would be hundreds of megabytes for nothing.
         own = list(known["distribution"]["packages"][: None if gfx else 1])
@@ -178,6 +181,7 @@ def decide(host: Host, wishes: Wishes, engine_needs: str, bundled: str | None) -
         "dkms": False,
         "reboot": False,
         "gfx": [chip.gfx for chip in host.chips],
+        "users": list(wishes.users),
         "unsupported": [],
         "environment": {"ROCBLAS_TENSILE_LIBPATH": wishes.tensile_libpath} if wishes.tensile_libpath else {},
         "bundled": bundled,
@@ -197,11 +201,11 @@ def decide(host: Host, wishes: Wishes, engine_needs: str, bundled: str | None) -
             return {**nothing, "reason": f"{engine_needs}, and none are supported here; {_alternatives('amd', host)}"}
     if source == "auto" and not wishes.dkms:
         return nothing
-    reasons = [] if source == "auto" else _objections(source, host)
+    reasons = [] if source == "auto" else _objections(source, host, wishes.version)
     if reasons and not wishes.accept_unsupported:
         raise RocmError(
-            f"rocm_source is {source}, and {'; '.join(reasons)}. What would work: {_alternatives(source, host)}. "
-            "To try it all the same, set rocm_accept_unsupported to true."
+            f"rocm_source is {source}, and {'; '.join(reasons)}. What would work: "
+            f"{_alternatives(source, host, wishes.version)}. To try it all the same, set rocm_accept_unsupported to true."
         )
     if source != "auto" and not known.get(source):
         raise RocmError(f"rocm_source is {source}, and {reasons[0]}: there is nothing to install from.")
@@ -217,7 +221,7 @@ def decide(host: Host, wishes: Wishes, engine_needs: str, bundled: str | None) -
     version = {"distribution": (known.get("distribution") or {}).get("version"), "auto": None}.get(
         source, wishes.version
     )
-    title = f"ROCm {version}" if source in ("distribution", *LINES) else "amdgpu-dkms"
+    what = f"ROCm {version}" if source in ("distribution", *LINES) else "amdgpu-dkms"
     return {
         **nothing,
         "source": "driver" if source == "auto" else source,
@@ -231,7 +235,7 @@ def decide(host: Host, wishes: Wishes, engine_needs: str, bundled: str | None) -
         "reboot": wishes.dkms,
         "unsupported": reasons,
         "bundled": None,
-        "reason": f"{engine_needs}; {title} is supported here"
+        "reason": f"{engine_needs}; {what} is supported here"
         if wishes.source == "auto" and engine_needs
-        else f"the inventory wants {title}",
+        else f"the inventory wants {what}",
     }

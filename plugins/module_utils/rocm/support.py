@@ -161,24 +161,39 @@ def gpu_class(gfx: str, integrated: bool | None) -> str:
     return "ryzen" if integrated else "radeon"
 
 
-def objection(line: str, gfx: str, official: dict[str, str], integrated: bool | None, distribution: dict) -> str:
+def title(line: str, version: str = "") -> str:
+    return f"ROCm {version or LINES[line]['default']}" if line == "legacy" else str(LINES[line]["title"])
+
+
+def _listed(line: str, version: str, official: dict[str, str]) -> bool:
+    """Whether AMD's list for this version has the architecture; the catalogue names each list by its newest version."""
+    name = ".".join(version.split(".")[:2]) if line == "legacy" and version else LINES[line]["official"]
+    name = "6.2" if name in ("6.0", "6.1", "6.3") else name
+    return str(official.get(name, "")).startswith("yes")
+
+
+def objection(
+    line: str, gfx: str, official: dict[str, str], integrated: bool | None, distribution: dict, version: str = ""
+) -> str:
     """Why this line is not supported for the architecture on the distribution (find_distribution); empty if it is."""
-    title = LINES[line]["title"]
     here = distribution.get(line)
     if not here:
-        return f"AMD publishes no packages of {title} for this distribution"
-    if not str(official.get(LINES[line]["official"], "")).startswith("yes"):
-        return f"{gfx} is not on AMD's list for {title}"
+        return f"AMD publishes no packages of {title(line, version)} for this distribution"
+    if not _listed(line, version, official):
+        return f"{gfx} is not on AMD's list for {title(line, version)}"
     kind = gpu_class(gfx, integrated)
     if kind not in here["classes"] or gfx not in here.get("gfx", [gfx]):
-        return f"AMD does not support {title} for {kind.capitalize()} GPUs such as {gfx} on this distribution"
+        gpus = f"{kind.capitalize()} GPUs such as {gfx}"
+        return f"AMD does not support {title(line, version)} for {gpus} on this distribution"
     return ""
 
 
-def supported_on(line: str, gfx: str, official: dict[str, str], integrated: bool | None) -> list[str]:
+def supported_on(
+    line: str, gfx: str, official: dict[str, str], integrated: bool | None, version: str = ""
+) -> list[str]:
     """The distributions on which the line is supported for the architecture."""
     return [
-        f"{NAMES[name]} {version}"
-        for (name, version), distribution in DISTRIBUTIONS.items()
-        if not objection(line, gfx, official, integrated, distribution)
+        f"{NAMES[name]} {release}"
+        for (name, release), distribution in DISTRIBUTIONS.items()
+        if not objection(line, gfx, official, integrated, distribution, version)
     ]

@@ -31,6 +31,7 @@ class Wishes:
     dkms: bool = False
     active_version: str = ""
     tensile_libpath: str = ""
+    users: tuple = ()
 
     @property
     def line(self) -> dict[str, Any]:
@@ -67,11 +68,17 @@ def read_wishes(raw: dict) -> Wishes:
             f"rocm_version is {version!r}, which is not of {line['title']} (rocm_source: {source}). "
             f'Write one such as "{line["example"]}", or set rocm_source to {other}.'
         )
-    packages = raw.get("packages") or []
+    if source == "legacy" and version.count(".") == 1:
+        version += ".0"
+    packages, users = raw.get("packages") or [], raw.get("users") or []
     if not isinstance(packages, (list, tuple)) or not all(
         re.fullmatch(_NAME, str(name), re.ASCII) for name in packages
     ):
         raise RocmError(f"rocm_packages is {packages!r}. It must be a list of names of packages.")
+    if not isinstance(users, (list, tuple)) or not all(
+        re.fullmatch(r"[A-Za-z_][\w.-]*", str(u), re.ASCII) for u in users
+    ):
+        raise RocmError(f"rocm_users is {users!r}. It must be a list of names of users.")
     url = r"https?://[A-Za-z0-9._~:/@%+=\[\]-]+"
     fingerprint = _text(
         raw, "key_fingerprint", r"([0-9A-Fa-f] ?){39,79}", "the 40 hexadecimal digits of gpg --show-keys"
@@ -83,6 +90,7 @@ def read_wishes(raw: dict) -> Wishes:
         key_url=_text(raw, "key_url", url, "the URL of a key"),
         key_fingerprint=fingerprint.replace(" ", "").upper(),
         packages=tuple(packages),
+        users=tuple(users),
         accept_unsupported=_flag(raw, "accept_unsupported"),
         dkms=_flag(raw, "dkms"),
         active_version=_text(

@@ -74,6 +74,8 @@ def test_what_is_installed(facts, engine, wishes, source, install):
     decided = rocm(facts, engine, **wishes)
     assert (decided["source"], decided["install"]) == (source, install)
     assert decided["reason"]
+    if source == "legacy":
+        assert decided["prefix"] == install[0].replace("rocm", "/opt/rocm-")
 
 
 # host, wishes, what the message says
@@ -86,6 +88,13 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], list[str]]] = [
     (on(halo(), "debian 13"), {"source": "distribution"}, ["ROCm 5.7 of debian 13 has no code for gfx1151"]),
     (on(desktop(), "debian 12"), {"source": "distribution"}, ["debian 12", "of its own"]),
     (on(machine(amd("gfx1010", 8)), "rhel 10.2"), {"source": "amd"}, ["gfx1010 is not on AMD's list", "Vulkan"]),
+    (
+        on(halo(), "ubuntu 24.04"),
+        {"source": "legacy", "version": "7.1"},
+        ["gfx1151 is not on AMD's list for ROCm 7.1.0"],
+    ),
+    (on(machine(amd("gfx1200", 16)), "ubuntu 24.04"), {"source": "legacy", "version": "6.3.4"}, ["ROCm 6.3.4"]),
+    (on(halo(), "ubuntu 24.04", platform="wsl2"), {"source": "amd"}, ["WSL2", "librocdxg"]),
     (on(halo(), "ubuntu 24.04"), {"dkms": True}, ["rocm_dkms", "gfx1151", "Ryzen APU"]),
     (on(desktop(), "debian 13"), {"dkms": True}, ["rocm_dkms", "debian 13", "Ubuntu and RHEL"]),
     (on(instinct(), "sles 16.0"), {"dkms": True}, ["rocm_dkms", "sles 16.0", "Ubuntu and RHEL"]),
@@ -123,6 +132,8 @@ BAD: list[tuple[str, Any, str]] = [
     ("packages", 5, "list"),
     ("accept_unsupported", "perhaps", "true or false"),
     ("dkms", 2, "true or false"),
+    ("users", "alice", "list"),
+    ("users", ["-a"], "list"),
     ("active_version", "new", "in quotes"),
     ("tensile_libpath", "relative/path", "absolute path"),
     ("tensile_libpath", "/a\nb", "absolute path"),
