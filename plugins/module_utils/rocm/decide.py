@@ -205,7 +205,8 @@ def decide(host: Host, wishes: Wishes, engine_needs: str, bundled: str | None) -
     if reasons and not wishes.accept_unsupported:
         raise RocmError(
             f"rocm_source is {source}, and {'; '.join(reasons)}. What would work: "
-            f"{_alternatives(source, host, wishes.version)}. To try it all the same, set rocm_accept_unsupported to true."
+            f"{_alternatives(source, host, wishes.version)}. To try it all the same, set rocm_accept_unsupported to "
+            "true."
         )
     if source != "auto" and not known.get(source):
         raise RocmError(f"rocm_source is {source}, and {reasons[0]}: there is nothing to install from.")
