@@ -50,6 +50,77 @@ def test_which_rules_let_somebody_reach_ollama(filters: dict[str, Any], admits: 
     assert bool(firewall.admitting(parts(**filters), 11434)) is admits
 
 
+def test_a_rule_is_put_together_of_all_its_filters() -> None:
+    rules = firewall.admitting(
+        {
+            "rules": [{"InstanceID": "b", "Name": "b", "DisplayName": "B"}, {"InstanceID": "c", "Name": "c"}],
+            "ports": [
+                {"InstanceID": "b", "Protocol": "TCP", "LocalPort": "11434"},
+                {"InstanceID": "c", "Protocol": "UDP"},
+            ],
+            "addresses": [{"InstanceID": "b", "LocalAddress": "10.0.0.1", "RemoteAddress": ["10.0.0.2", "10.0.0.3"]}],
+            "interfaces": [{"InstanceID": "b", "InterfaceAlias": "vEthernet (WSL)"}],
+            "programs": [{"InstanceID": "b", "Program": "C:\\ollama.exe", "Package": None}],
+        },
+        11434,
+    )
+    assert rules == [
+        {
+            "name": "b",
+            "display_name": "B",
+            "protocol": "TCP",
+            "local_port": ["11434"],
+            "local_address": ["10.0.0.1"],
+            "remote_address": ["10.0.0.2", "10.0.0.3"],
+            "interface_alias": ["vEthernet (WSL)"],
+            "program": "C:\\ollama.exe",
+        }
+    ]
+
+
+def test_a_narrow_rule_hides_no_wide_one() -> None:
+    rules = [
+        {"name": "a", "remote_address": ["Any"], "interface_alias": ["vEthernet (WSL)"]},
+        {"name": "b", "remote_address": ["172.22.16.2"], "interface_alias": ["Any"]},
+        {"name": "c", "remote_address": ["Any"], "interface_alias": ["Any"]},
+    ]
+    assert [rule["id"] for rule in firewall.wider_than_wsl(rules, WSL)] == ["c"]
+
+
+def test_our_rules_say_all_that_they_mean() -> None:
+    common = {
+        "Name": "Lamplighter-Ollama-WSL",
+        "DisplayName": "Ollama for WSL (Lamplighter)",
+        "Direction": "Inbound",
+        "Action": "Allow",
+        "Enabled": "True",
+        "Profile": "Any",
+        "Protocol": "TCP",
+        "LocalPort": ["12000"],
+    }
+    for scope, more in {
+        "interface": {"RemoteAddress": ["LocalSubnet"], "InterfaceAlias": ["vEthernet (WSL)"]},
+        "subnet": {"RemoteAddress": ["172.22.16.0/20"], "LocalAddress": ["172.22.16.1"]},
+    }.items():
+        rule = firewall.new_rule(firewall.wanted_rule(WSL, 12000, scope))
+        assert (rule.name, rule.parameters) == ("New-NetFirewallRule", {**common, **more})
+    rule = firewall.new_hyperv_rule([80], ["10.0.0.0/8"])
+    assert (rule.name, rule.parameters) == (
+        "New-NetFirewallHyperVRule",
+        {
+            "Name": "Lamplighter-WSL-Inbound",
+            "DisplayName": "Inbound to WSL (Lamplighter)",
+            "Direction": "Inbound",
+            "VMCreatorId": "{40E0AC32-46A5-438A-A0B2-2B479E8F2E90}",
+            "Protocol": "TCP",
+            "LocalPorts": ["80"],
+            "RemoteAddresses": ["10.0.0.0/8"],
+            "Action": "Allow",
+            "Enabled": "True",
+        },
+    )
+
+
 @pytest.mark.parametrize(
     ("rule", "wide"),
     [
