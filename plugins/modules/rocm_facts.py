@@ -38,6 +38,10 @@ options:
     description: A folder of Tensile files from a rocBLAS of one's own, to be compared with the libraries there.
     type: path
     default: ""
+  bundled:
+    description: Version of the ROCm that the engine brings. Counts for O(tensile_libpath) where no rocBLAS is there yet.
+    type: str
+    default: ""
   users:
     description: Users that are meant to open the GPU's device nodes.
     type: list
@@ -129,6 +133,7 @@ def main() -> None:
             "active_version": {"type": "str", "default": ""},
             "gfx": {"type": "list", "elements": "str", "default": []},
             "tensile_libpath": {"type": "path", "default": ""},
+            "bundled": {"type": "str", "default": ""},
             "users": {"type": "list", "elements": "str", "default": []},
             "sysroot": {"type": "path", "default": "/"},
         },

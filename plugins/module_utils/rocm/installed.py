@@ -163,6 +163,12 @@ def tensile(root: Sysroot, folder: str, gfx: list[str], libraries: list[dict[str
     return {"path": folder, "gfx": have, "rocblas": own["version"] if own else None, "problem": problem}
 
 
+def bundled_rocblas(version: str) -> list[dict[str, Any]]:
+    """The rocBLAS of a ROCm that an engine will bring: 6.y has 4.y, 7.y has 5.y."""
+    found = re.match(r"([67])\.(\d+)", version)
+    return [{"path": f"of ROCm {version}", "version": f"{int(found[1]) - 2}.{found[2]}", "gfx": []}] if found else []
+
+
 def _fits(built: str, used: str) -> bool:
     """rocBLAS reads the Tensile files of its own minor version."""
     return built.split(".")[:2] == used.split(".")[:2]
@@ -215,6 +221,7 @@ def gather(
     active_version: str = "",
     gfx: list[str] | None = None,
     tensile_libpath: str = "",
+    bundled: str = "",
     users: list[str] | None = None,
 ) -> dict[str, Any]:
     root = Sysroot(sysroot)
@@ -222,6 +229,8 @@ def gather(
     folders = [folder for pattern in ROCBLAS for folder in _below(root, pattern)]
     folders += [f"{line['path'].lstrip('/')}/lib" for line in found]
     libraries = [library for library in (rocblas_in(root, folder) for folder in dict.fromkeys(folders)) if library]
+    # An engine that is not installed yet is known by its version.
+    readers = libraries or bundled_rocblas(bundled)
     record = remembered(root)
     versions = packages([*(packages_wanted or []), *record["packages"]], run)
     # What is gone already may be somebody else's when it is back.
@@ -235,7 +244,7 @@ def gather(
         "switch": to_switch(choices, active_version) if active_version else [],
         "rocblas": libraries,
         "agents": agents(root, prefix, run),
-        "tensile": tensile(root, tensile_libpath, gfx or [], libraries) if tensile_libpath else None,
+        "tensile": tensile(root, tensile_libpath, gfx or [], readers) if tensile_libpath else None,
         "access": access(root, users or []),
         "record": record,
     }

@@ -151,6 +151,16 @@ def test_kernels_of_one_s_own_must_fit_gpu_and_library(halo, version, gfx, probl
     assert bool(found["problem"]) == bool(problem)
 
 
+@pytest.mark.parametrize(
+    ("built", "bundled", "fits"),
+    [("5.2.0", "7.2.1", True), ("4.3.0", "6.3.3", True), ("5.1.0", "7.2.1", False), ("5.2.0", "", False)],
+)
+def test_an_engine_that_is_to_come_counts_by_the_rocm_that_it_brings(tmp_path, built, bundled, fits):
+    prefix(tmp_path, "srv/rocblas", "", built, "gfx1103")
+    library = {"tensile_libpath": "/srv/rocblas/lib/rocblas/library", "gfx": ["gfx1103"], "bundled": bundled}
+    assert (asked(tmp_path, **library)["tensile"]["problem"] == "") is fits
+
+
 def test_kernels_whose_version_cannot_be_told_are_not_taken(halo):
     write(halo, "srv/a/b/c/TensileLibrary_gfx1103.dat")
     library = {"tensile_libpath": "/srv/a/b/c", "gfx": ["gfx1103"]}
