@@ -125,7 +125,7 @@ def refused(once, fleet, mirror, published):
     """What does not fit, what is no model, a disk that fills in the middle."""
     (mirror.folder / "page.gguf").write_text("<html>not found</html>")
     mirror.start(bytes_per_second=3_000_000)
-    fleet.do("tower", f"rm -rf {FILES}; mkdir {FILES}; mount -t tmpfs -o size=14m none {FILES}")
+    fleet.do("tower", f"rm -rf {FILES}; mkdir {FILES}; mount -t tmpfs -o size=40m none {FILES}")
     page = {"name": "page", "url": f"{mirror.url}/page.gguf", "sha256": "0" * 64}
     both = a_file(mirror, published, engines=["llama_server"])
     play = fleet.start(
@@ -157,7 +157,7 @@ def test_a_disk_that_fills_is_reported_and_nothing_of_it_accepted(refused, fleet
 
 
 def test_when_there_is_room_again_it_goes_on(refused, fleet, mirror, published):
-    fleet.do("tower", f"rm {FILES}/filling; mount -o remount,size=40m {FILES}")
+    fleet.do("tower", f"rm {FILES}/filling; mount -o remount,size=60m {FILES}")
     mirror.log.write_text("")
     mirror.start()
     gone = [
