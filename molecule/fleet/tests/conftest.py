@@ -27,6 +27,7 @@ from testinfra.host import Host
 PROJECT = Path(__file__).resolve().parents[3]
 CACHE = PROJECT / ".cache/fleet" / os.environ.get("LAMPLIGHTER_FLEET", "lamplighter")
 GATEWAY = os.environ.get("LAMPLIGHTER_SUBNET", "10.77.61") + ".1"
+INVENTORY = os.environ.get("LAMPLIGHTER_INVENTORY", "inventories/demo")
 RECORDS = Path(os.environ.get("LAMPLIGHTER_RECORDS", CACHE / "records"))
 # The last task of the play.
 END = "The host is proven"
@@ -74,7 +75,7 @@ class Play:
         self.folder = folder
         inventory = folder / "hosts.yml"
         inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
-        inventories = ["--inventory=inventories/demo", f"--inventory={inventory}"]
+        inventories = [f"--inventory={INVENTORY}", f"--inventory={inventory}"]
         self.output = folder / "output"
         environment = {
             **os.environ,
