@@ -71,17 +71,10 @@ def test_check_mode_on_a_new_host_tells_and_changes_nothing(world, virgin):
     assert world.tree() == virgin
 
 
-@pytest.mark.parametrize(
-    ("variables", "said"),
-    [
-        ({"wsl_client_host": "0.0.0.0"}, "to listen on"),
-        ({"wsl_client_host": "desk'; reboot; '"}, "no address of a server"),
-        ({"wsl_client_host": "11434"}, "wsl_client_port"),
-    ],
-)
-def test_bad_input_is_refused_before_any_change(world, virgin, variables, said):
-    run = world.play(**variables)
-    assert said in story(run)
+def test_bad_input_is_refused_before_any_change(world, virgin):
+    run = world.play(wsl_client_host="desk'; reboot; '", wsl_client_port=0)
+    assert "no address of a server" in story(run)
+    assert "wsl_client_port is 0" in story(run)
     assert world.tree() == virgin
 
 
