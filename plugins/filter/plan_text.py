@@ -143,7 +143,6 @@ def _rocm(plan: Mapping[str, Any]) -> list[str]:
     rocm = plan["rocm"]
     if rocm.get("source", "none") == "none":
         said = [f"Nothing to install: {rocm['reason']}."] if any(r["backend"] == "rocm" for r in plan["rungs"]) else []
-        said += [f"{item['option']}: {item['reason']}." for item in rocm.get("refused", [])]
     else:
         said = [f"{rocm['reason'][:1].upper()}{rocm['reason'][1:]}."]
         said += [f"Not supported, and accepted by the inventory: {reason}." for reason in rocm["unsupported"]]
@@ -152,6 +151,7 @@ def _rocm(plan: Mapping[str, Any]) -> list[str]:
         said += [f"Installed: {', '.join(rocm['install'])}."] if rocm["install"] else []
         said += [f"/opt/rocm leads to {rocm['active']}."] if rocm["active"] else []
         said += ["amdgpu-dkms takes the place of the kernel's amdgpu after a reboot."] if rocm["reboot"] else []
+    said += [f"Not {item['option']}: {item['reason']}." for item in rocm.get("refused", [])]
     said += [f"May open the GPU: {', '.join(rocm['users'])}."] if rocm.get("users") else []
     said += [f"{name}={value}, once checked on the host." for name, value in rocm.get("environment", {}).items()]
     return _blocks("ROCm", said, 2)

@@ -39,7 +39,7 @@ options:
     type: path
     default: ""
   bundled:
-    description: Version of the ROCm that the engine brings. Counts for O(tensile_libpath) where no rocBLAS is there yet.
+    description: Version of the ROCm that the engine brings. For O(tensile_libpath), where no rocBLAS is there yet.
     type: str
     default: ""
   users:

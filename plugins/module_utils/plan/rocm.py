@@ -51,7 +51,16 @@ def plan_rocm(candidates: list, rungs: list, machine: Machine, engine: dict, pol
         )
     except RocmError as error:
         raise PlanError(str(error)) from error
-    for rung in rungs:
-        # The libraries of the engine or of the host find their kernels there instead of beside themselves.
-        rung["environment"].update(decided["environment"] if rung["backend"] == "rocm" else {})
+    # Kernels for the silicon are of no use to a rung that makes ROCm take it for another.
+    native = [
+        rung for rung in rungs if rung["backend"] == "rocm" and "HSA_OVERRIDE_GFX_VERSION" not in rung["environment"]
+    ]
+    for rung in native:
+        rung["environment"].update(decided["environment"])
+    if decided["environment"] and not native:
+        unused = {
+            "option": "rocm_tensile_libpath",
+            "reason": f"{engine['title']} has no code for this GPU to go with it",
+        }
+        decided = {**decided, "environment": {}, "refused": [*decided["refused"], unused]}
     return {**decided, "reason": decided["reason"] or reason}

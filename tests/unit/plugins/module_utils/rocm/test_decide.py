@@ -254,6 +254,19 @@ def test_kernels_of_one_s_own_reach_the_rungs_on_rocm_alone():
     assert plan["rocm"]["environment"] == {"ROCBLAS_TENSILE_LIBPATH": "/srv/rocblas/library"}
 
 
+def test_kernels_of_one_s_own_are_not_for_a_gpu_in_disguise():
+    """Without code for gfx1103 the rung on ROCm pretends a gfx1102, and would look for that one's kernels."""
+    plan = make_plan(on(minipc(), "debian 13"), {"rocm": {"tensile_libpath": "/srv/rocblas/library"}})
+    assert any("HSA_OVERRIDE_GFX_VERSION" in rung["environment"] for rung in plan["rungs"])
+    assert not any("ROCBLAS_TENSILE_LIBPATH" in rung["environment"] for rung in plan["rungs"])
+    assert plan["rocm"]["environment"] == {}
+    assert plan["rocm"]["refused"][0]["option"] == "rocm_tensile_libpath"
+    older = make_plan(
+        on(minipc(), "debian 13"), {"engine_version": "0.20.7", "rocm": {"tensile_libpath": "/srv/rocblas/library"}}
+    )
+    assert any("ROCBLAS_TENSILE_LIBPATH" in rung["environment"] for rung in older["rungs"])
+
+
 def test_the_table_of_distributions_is_whole():
     for (name, version), known in DISTRIBUTIONS.items():
         assert known["family"] in ("apt", "dnf", "zypper"), (name, version)
