@@ -50,6 +50,13 @@ DECIDED: list[tuple[dict[str, Any], str, dict[str, Any], str, list[str]]] = [
     (on(desktop(), "rhel 9.8"), "ollama", {"source": "amd", "version": "10.0"}, "amd", ["amdrocm10.0-gfx1101"]),
     (on(desktop(), "ubuntu 24.04"), "ollama", {"source": "legacy"}, "legacy", ["rocm7.2.4"]),
     (on(desktop(), "ubuntu 24.04"), "ollama", {"source": "legacy", "version": "7.1"}, "legacy", ["rocm7.1.0"]),
+    (
+        on(machine(amd("gfx1030", 16)), "ubuntu 22.04"),
+        "ollama",
+        {"source": "legacy", "version": "6.3.4"},
+        "legacy",
+        ["rocm6.3.4"],
+    ),
     (on(xeon(), "debian 13"), "ollama", {"source": "distribution"}, "distribution", ["rocminfo"]),
     (on(xeon(), "debian 13"), "ollama", {"source": "amd"}, "amd", ["amdrocm10.1"]),
     (
