@@ -152,7 +152,7 @@ class _Reader:
         program = _PROGRAM.search(text[:200])
         if program and program.group(1) == "ollama":
             self._become_ollama()
-        self.is_llama = self.is_llama or bool(program)
+        self.is_llama = self.is_llama or bool(program) or runner.is_server(text)
         opener = runner.opener(text)
         if opener and not self.is_ollama:
             self._open_llama(opener, text)

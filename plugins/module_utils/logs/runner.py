@@ -23,6 +23,8 @@ NEEDLES = (
     "MiB free)",
     "of host memory",
     "model loaded",
+    "listening on http",
+    "HTTP server is listening",
     "load_backend: loaded",
     "llama_server: initializing",
     "device_info:",
@@ -64,6 +66,9 @@ _BUILD = re.compile(
     r"|\bversion: (\d{1,6}) \([0-9a-f]{6,40}\)|\bversion: [\w.+-]{1,30} \(build (\d{1,6}), commit "
 )
 _ARGUMENT = re.compile(r"error while handling argument|error: invalid argument: ")
+_SERVER = re.compile(
+    r"(?:main|llama_server): (?:model loaded|(?:server is )?listening on http)|main: HTTP server is listening"
+)
 # A model server that a router has started: its lines are passed on behind its port.
 _CHILD = re.compile(r"(?:^|\s)\[\d{4,5}\] ")
 _RADV_GFX = re.compile(r"\bRADV (GFX[0-9A-F]+)\b")
@@ -110,6 +115,11 @@ def opener(text: str) -> str | None:
         return "argument"
     match = _FOUND.search(text) or _LOADED.search(text)
     return match.group(0) if match else None
+
+
+def is_server(text: str) -> bool:
+    """Whether only llama-server says this, though an Ollama may pass it on."""
+    return bool(_SERVER.search(text))
 
 
 def is_child(text: str) -> bool:

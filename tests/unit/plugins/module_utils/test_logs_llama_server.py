@@ -400,6 +400,22 @@ def test_a_remedy_fits_the_engine_and_the_backend() -> None:
     assert "use Vulkan" in on_rocm["memory_access_fault"]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "main: server is listening on http://0.0.0.0:8080",
+        "main: HTTP server is listening, hostname: 127.0.0.1, port: 8080, http threads: 31",
+        "0.00.056.149 I srv  llama_server: listening on http://127.0.0.1:45727",
+        "srv          main: model loaded",
+    ],
+)
+def test_a_server_is_known_by_its_last_words(line: str) -> None:
+    cut = ["load_tensors: offloaded 65/65 layers to GPU", "load_tensors:      ROCm0 model buffer size = 21504.49 MiB"]
+    result = read([*cut, line])
+    assert (result["engine"], result["backend"]) == ("llama_server", "rocm")
+    assert read(cut)["engine"] is None
+
+
 def test_an_ollama_is_known_by_its_unit_and_by_lines_that_tell_nothing() -> None:
     build = "build_info: b1-dd9280a66"
     assert read([build])["engine"] == "llama_server"
