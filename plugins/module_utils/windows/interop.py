@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import MutableMapping
 from typing import Any, Callable
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils import process
@@ -47,10 +48,26 @@ def find_powershell(root: str = "/mnt/", exists: Callable[[str], bool] = os.path
     return path
 
 
+def interop_socket(environment: MutableMapping[str, str], folder: str = "/run/WSL") -> None:
+    """Name WSL's socket to Windows where nobody does: sshd as a service of systemd has no WSL_INTEROP.
+
+    The sockets of init live as long as WSL2; those of other sessions may be dead.
+    """
+    if os.path.exists(environment.get("WSL_INTEROP", "")):
+        return
+    found = [os.path.join(folder, name) for name in os.listdir(folder)] if os.path.isdir(folder) else []
+    sockets = [path for path in found if path.endswith("_interop") and os.path.exists(path)]
+    of_init = [path for path in sockets if os.path.basename(path) in ("1_interop", "2_interop")]
+    if sockets:
+        environment["WSL_INTEROP"] = min(of_init) if of_init else max(sockets, key=os.path.getmtime)
+
+
 def asker(
     powershell: str, run: Callable[..., tuple[int, str]] = process.run, seconds: float = 120
 ) -> Callable[..., dict[str, Any]]:
     """What sends one script to Windows and returns its answer."""
+
+    interop_socket(os.environ)
 
     def ask(text: str, longer: float = 0) -> dict[str, Any]:
         code, output = run(command_line(powershell, text), max(seconds, longer))

@@ -134,7 +134,9 @@ def encoded(text: str) -> str:
 
 
 def command_line(powershell: str, text: str) -> list[str]:
-    command = [powershell, "-NoProfile", "-NonInteractive", "-EncodedCommand", encoded(text)]
+    # Without InputFormat it waits for the end of a standard input that is no console.
+    options = ["-NoProfile", "-NonInteractive", "-InputFormat", "None"]
+    command = [powershell, *options, "-EncodedCommand", encoded(text)]
     if sum(len(part) + 1 for part in command) > LONGEST_COMMAND:
         raise WindowsError("More is asked at once than one command line of Windows holds: set fewer variables at once.")
     return command

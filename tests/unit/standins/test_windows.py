@@ -169,8 +169,8 @@ def run(*arguments: str, state: Path) -> Any:
     "arguments",
     [
         ["-Command", "x"],
-        ["-NoProfile", "-EncodedCommand", "AA=="],
-        ["-NoProfile", "-NonInteractive", "-EncodedCommand", "no base64"],
+        ["-NoProfile", "-NonInteractive", "-EncodedCommand", "AA=="],
+        ["-NoProfile", "-NonInteractive", "-InputFormat", "None", "-EncodedCommand", "no base64"],
     ],
 )
 def test_the_program_takes_our_arguments_only(machine: Machine, arguments: list[str]) -> None:

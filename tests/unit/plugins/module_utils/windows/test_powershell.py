@@ -74,8 +74,9 @@ def test_a_switch_is_on_or_off() -> None:
 
 def test_the_command_line_is_that_of_windows_powershell() -> None:
     command = powershell.command_line("/mnt/c/powershell.exe", "'ä'")
-    assert command[:4] == ["/mnt/c/powershell.exe", "-NoProfile", "-NonInteractive", "-EncodedCommand"]
-    assert base64.b64decode(command[4]) == "'ä'".encode("utf-16-le")
+    options = ["-NoProfile", "-NonInteractive", "-InputFormat", "None", "-EncodedCommand"]
+    assert command[:-1] == ["/mnt/c/powershell.exe", *options]
+    assert base64.b64decode(command[-1]) == "'ä'".encode("utf-16-le")
 
 
 def test_a_command_line_that_windows_cuts_is_refused() -> None:

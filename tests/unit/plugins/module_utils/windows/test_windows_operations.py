@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -443,6 +444,29 @@ def test_every_name_of_a_user_and_every_console(
 def test_what_is_in_the_way_is_named(answer: tuple[int, str], message: str) -> None:
     with pytest.raises(WindowsError, match=message):
         interop.run_operation("gpus", {}, "/mnt/c/powershell.exe", run=lambda command, seconds: answer)
+
+
+@pytest.mark.parametrize(
+    ("sockets", "given", "taken"),
+    [
+        ([], None, None),
+        (["40_interop", "2_interop", "1_interop", "notes"], None, "1_interop"),
+        (["40_interop", "2_interop"], None, "2_interop"),
+        (["41_interop", "40_interop"], None, "40_interop"),
+        (["40_interop", "1_interop"], "40_interop", "40_interop"),
+        (["40_interop"], "gone_interop", "40_interop"),
+    ],
+)
+def test_the_socket_to_windows_is_found(
+    tmp_path: Path, sockets: list[str], given: str | None, taken: str | None
+) -> None:
+    for age, name in enumerate(sockets):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1000 + age, 1000 + age))
+    environment = {"WSL_INTEROP": str(tmp_path / given)} if given else {}
+    interop.interop_socket(environment, str(tmp_path))
+    assert environment.get("WSL_INTEROP") == (str(tmp_path / taken) if taken else None)
+    interop.interop_socket(environment, "/nowhere")
 
 
 def test_a_download_has_more_time_than_a_question() -> None:
