@@ -68,6 +68,7 @@ _BUILD = re.compile(
 _ARGUMENT = re.compile(r"error while handling argument|error: invalid argument: ")
 _SERVER = re.compile(
     r"(?:main|llama_server): (?:model loaded|(?:server is )?listening on http)|main: HTTP server is listening"
+    r"|(?:^|\s)\d{1,6}\.\d\d\.\d{3}\.\d{3} [DIWE] "
 )
 # A model server that a router has started: its lines are passed on behind its port.
 _CHILD = re.compile(r"(?:^|\s)\[\d{4,5}\] ")

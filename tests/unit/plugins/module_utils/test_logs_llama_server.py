@@ -407,6 +407,7 @@ def test_a_remedy_fits_the_engine_and_the_backend() -> None:
         "main: HTTP server is listening, hostname: 127.0.0.1, port: 8080, http threads: 31",
         "0.00.056.149 I srv  llama_server: listening on http://127.0.0.1:45727",
         "srv          main: model loaded",
+        "0.08.462.473 I llama_kv_cache:      ROCm0 KV buffer size =   224.00 MiB",
     ],
 )
 def test_a_server_is_known_by_its_last_words(line: str) -> None:
