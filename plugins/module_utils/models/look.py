@@ -149,9 +149,9 @@ def stored(entry: Entry, host: Host) -> Manifest | None:
         return None
 
 
-def look_locally(entry: Entry, host: Host) -> tuple[dict[str, bool], str | None]:
-    """For each engine whether it has the model, and the path of its weights."""
-    there, weights = {}, None
+def look_locally(entry: Entry, host: Host) -> tuple[dict[str, bool], str | None, Found | None]:
+    """For each engine whether it has the model; the path of its weights; what its file here tells, if it is the one."""
+    there, weights, file = {}, None, None
     manifest = stored(entry, host)
     for engine in entry.engines:
         there[engine] = engine == "ollama" and manifest is not None
@@ -160,12 +160,14 @@ def look_locally(entry: Entry, host: Host) -> tuple[dict[str, bool], str | None]
     if entry.file:
         path = os.path.join(host.models_directory, entry.file)
         known = known_sha256(Request(path))
-        good = os.path.isfile(path) and (not entry.sha256 or known in (None, entry.sha256))
+        # A file that nobody has verified yet is verified, as if it were to be fetched.
+        good = os.path.isfile(path) and (not entry.sha256 or known == entry.sha256)
         if good:
             weights = path
+            file = Found(url=entry.url, sha256=known or entry.sha256)
         # A model for Ollama that is a file is made from that file.
         there = {engine: (good if engine == "llama_server" else there[engine] and good) for engine in there}
-    return there, weights
+    return there, weights, file
 
 
 def removable(entry: Entry, host: Host) -> dict[str, str]:
@@ -191,21 +193,25 @@ def judge(entry: Entry, host: Host, given: dict[str, Any] | None, ask: bool) -> 
         "available_bytes": host.available_bytes,
         "refused": None,
     }
-    there, weights = look_locally(entry, host)
+    there, weights, file = look_locally(entry, host)
     missing = not all(there.values())
+    # A file that is here tells all that there is to know, also where Ollama has not been given it yet.
+    local = weights if not missing or (file and file.sha256 and entry.source != "registry") else None
     found, asked = Found(), True
     if given is not None:
         found = Found(**given)
+    elif local and entry.state == "present":
+        found = file or Found(sha256=entry.sha256)
+        try:
+            found.bytes = os.path.getsize(local)
+            found = measure(found, read_file(local), entry, host)
+        except (GgufError, OSError) as error:
+            found.problem = f"{local}: {error}"
     elif missing and entry.state == "present":
         asked = ask and entry.source != "file"
         if asked:
             found = look_remotely(entry, host)
-    elif weights and entry.state == "present":
-        try:
-            found = measure(Found(bytes=os.path.getsize(weights), sha256=entry.sha256), read_file(weights), entry, host)
-        except (GgufError, OSError) as error:
-            found.problem = f"{weights}: {error}"
-    result.update(asdict(found), there=there, missing=missing, asked=asked)
+    result.update(asdict(found), there=there, file_there=file is not None, missing=missing, asked=asked)
     result["fits"] = fits(found, host)
     if entry.state == "present" and missing and asked:
         result["refused"] = refusal(entry, result, host)
@@ -253,7 +259,7 @@ def space_problems(results: list[dict[str, Any]], host: Host) -> list[str]:
     for result in results:
         if result["state"] != "present" or not result["missing"] or not result["bytes"] or result["refused"]:
             continue
-        folders = [host.models_directory] if result["path"] and not _is_file(result) else []
+        folders = [host.models_directory] if result["path"] and not os.path.isfile(result["path"]) else []
         if "ollama" in result["engines"] and not result["there"].get("ollama"):
             folders.append(host.store)
         # One file for both engines takes its place once, where a hard link can be made.
@@ -272,10 +278,6 @@ def space_problems(results: list[dict[str, Any]], host: Host) -> list[str]:
                 f"have {gib(free)} free: free some space, or choose another directory."
             )
     return problems
-
-
-def _is_file(result: dict[str, Any]) -> bool:
-    return bool(result["path"]) and os.path.isfile(result["path"])
 
 
 def _device(folder: str) -> int:

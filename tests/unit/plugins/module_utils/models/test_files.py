@@ -217,5 +217,14 @@ def test_a_disk_that_fills_keeps_what_came(
     assert left(tmp_path) == {".arriving/m.gguf.part", ".lock"}
 
 
+def test_nothing_but_a_model_takes_the_name(tmp_path: Path) -> None:
+    request = Request(str(tmp_path / "m.gguf"), sha256=SHA256)
+    (tmp_path / ".arriving").mkdir()
+    Path(request.arriving).write_bytes(MODEL[:-1])
+    with pytest.raises(ModelError, match="it is cut"):
+        files.put_in_place(request)
+    assert not (tmp_path / "m.gguf").exists()
+
+
 def test_free_bytes_of_a_directory_to_be(tmp_path: Path) -> None:
     assert free_bytes(str(tmp_path / "a/b/c")) == pytest.approx(free_bytes(str(tmp_path)), rel=0.01)

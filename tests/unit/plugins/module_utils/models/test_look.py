@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.lamplighter.fleet.plugins.filter.models_text import models_text
 from ansible_collections.lamplighter.fleet.plugins.module_utils.models import look as look_module
+from ansible_collections.lamplighter.fleet.plugins.module_utils.models.files import Request, write_record
 from ansible_collections.lamplighter.fleet.plugins.module_utils.models.look import Host, look, look_remotely
 from ansible_collections.lamplighter.fleet.plugins.module_utils.models.wanted import read_entries
 
@@ -92,9 +93,19 @@ def test_a_file_for_both_engines(tmp_path: Path, server: Server) -> None:
     assert one["path"] == str(tmp_path / "models/m.gguf")
     assert one["there"] == {"ollama": False, "llama_server": False}
     (tmp_path / "models").mkdir()
-    (tmp_path / "models/m.gguf").write_bytes((tmp_path / "web/m.gguf").read_bytes())
+    path = tmp_path / "models/m.gguf"
+    path.write_bytes((tmp_path / "web/m.gguf").read_bytes())
+    # Nobody has verified it yet.
     (one,), _problems = see(host(tmp_path, server), wanted)
-    assert one["there"] == {"ollama": False, "llama_server": True}
+    assert (one["there"], one["file_there"]) == ({"ollama": False, "llama_server": False}, False)
+    write_record(Request(str(path)), "a" * 64)
+    server[1].clear()
+    (one,), _problems = see(host(tmp_path, server), wanted)
+    assert (one["there"], one["file_there"]) == ({"ollama": False, "llama_server": True}, True)
+    assert (one["fits"], one["sha256"], server[1]) == (True, "a" * 64, [])
+    write_record(Request(str(path)), "b" * 64)
+    (one,), _problems = see(host(tmp_path, server), wanted)
+    assert one["file_there"] is False
 
 
 def test_a_file_of_the_controller(tmp_path: Path, server: Server) -> None:

@@ -77,7 +77,7 @@ def test_what_is_wrong_with_an_entry_is_told(entry: Any, message: str) -> None:
 
 
 def test_one_name_twice() -> None:
-    for pair in (["m", "m"], ["m", "m:latest"], ["M", "m"]):
+    for pair in (["m", "m"], ["m", "m:latest"], ["M", "m"], ["m", "M"]):
         _entries, problems = read_entries([{"name": name} for name in pair], "ollama")
         assert problems == [f"models_list has one model twice, as {pair[0]!r} and {pair[1]!r}."]
     assert read_entries([{"name": "m:1"}, {"name": "m:2"}], "ollama")[1] == []
