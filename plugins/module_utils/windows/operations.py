@@ -41,6 +41,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.state im
 Ask = Callable[..., "dict[str, Any]"]
 # What a download and an installation may take.
 _LONG = 3600.0
+BY_HAND = "Quit Ollama in the tray of Windows and start it again, or sign in again."
 
 
 def run(name: str, given: dict[str, Any], ask: Ask, check: bool = False) -> dict[str, Any]:
@@ -217,14 +218,12 @@ def _make(
     installs = next((change for change in possible if change.key == "install"), None)
     there = found["installed"] if installs is None else installs.after is not None
     restart = there and arguments["restart"] and (bool(stale) or not running or installs is not None)
-    if restart and not arguments["interactive"] and not found["services"]:
+    by_hand = "" if arguments["interactive"] or found["services"] else BY_HAND
+    if found["services"] and not found["elevated"]:
+        by_hand = changing.shown(changing.start_again(found))
+    if restart and by_hand:
         restart = False
-        pending.append(
-            {
-                "what": "Ollama is started again with its new environment",
-                "command": "Quit Ollama in the tray of Windows and start it again, or sign in again.",
-            }
-        )
+        pending.append({"what": "Ollama is started again with its new environment", "command": by_hand})
     result = {
         "changed": bool(possible) or restart,
         "before": {change.key: change.before for change in possible},
@@ -248,6 +247,12 @@ def _make(
         touched += [change.key.partition(".")[2] for change in possible if _touches_ollama(change)]
         now["touched"] = {name.upper() for name in touched if name}
         ask(changing.doing_script(changing.start_again(now)))
+        older = {one["pid"] for one in now["running"]}
+        now = read(ask, arguments["port"])
+        if older & {one["pid"] for one in now["running"]}:
+            raise WindowsError(f"Windows did not let Ollama be ended, so its environment is the old one. {BY_HAND}")
+        if not now["running"]:
+            raise WindowsError("Ollama was started and does not run. Its log on Windows: " + str(now["log"]))
     if restart:
         ask(changing.doing_script(changing.write_record({**now["record"], "restart": []})))
         now = read(ask, arguments["port"])

@@ -14,7 +14,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.powershe
     Expanded,
     WindowsError,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.standins.windows.language import parse
@@ -44,6 +44,7 @@ def test_a_value_that_splits_a_line_is_refused(value: str) -> None:
         powershell.literal(value)
 
 
+@settings(deadline=None)
 @given(WORDS)
 def test_every_value_comes_out_as_it_went_in(value: str) -> None:
     command = Command("Set-Content", {"LiteralPath": Expanded(value), "Value": [value, value], "Force": True})
@@ -53,6 +54,7 @@ def test_every_value_comes_out_as_it_went_in(value: str) -> None:
     ]
 
 
+@settings(deadline=None)
 @given(WORDS)
 def test_no_value_of_a_call_breaks_out(value: str) -> None:
     call = Call("SetEnvironmentVariable", (value, None, "User"))
@@ -131,6 +133,7 @@ def test_what_is_no_answer_is_told(output: str, message: str) -> None:
         powershell.answer(output)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_reading_an_answer_never_fails_in_another_way(output: str) -> None:
     with pytest.raises(WindowsError):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ansible_collections.lamplighter.fleet.plugins.module_utils.windows import firewall
 from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.powershell import WindowsError
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 WSL = {"alias": "vEthernet (WSL)", "address": "172.22.16.1", "prefix": 20}
@@ -147,6 +147,7 @@ def test_without_an_adapter_of_wsl_only_loopback_is_narrow() -> None:
     assert [rule["id"] for rule in firewall.wider_than_wsl(rules, None)] == ["a"]
 
 
+@settings(deadline=None)
 @given(
     st.ip_addresses(v=4).map(str),
     st.integers(16, 29),

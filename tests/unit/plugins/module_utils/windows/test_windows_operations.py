@@ -253,6 +253,26 @@ def test_a_service_is_restarted_in_the_place_of_the_tray_application(tmp_path: P
     assert [one["Name"] for one in windows.state["processes"]] == ["ollama.exe"]
 
 
+def test_a_service_needs_an_administrator_to_be_restarted(tmp_path: Path) -> None:
+    windows = Windows(tmp_path, service="ollama")
+    result = windows.run("apply", environment={"OLLAMA_DEBUG": "1"})
+    assert [one["command"] for one in result["pending"]] == ["Restart-Service -Name 'ollama' -Force"]
+    assert windows.state["environment"]["user"]["OLLAMA_DEBUG"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("method", "message"), [("stop", "did not let Ollama be ended"), ("start_ollama", "does not run.*server.log")]
+)
+def test_a_restart_that_windows_does_not_make_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, message: str
+) -> None:
+    windows = Windows(tmp_path)
+    monkeypatch.setattr(windows.machine, method, lambda *_: True)
+    for _ in range(2):
+        with pytest.raises(WindowsError, match=message):
+            windows.run("apply", environment={"OLLAMA_DEBUG": "1"})
+
+
 def test_over_the_network_the_tray_application_is_left_to_its_person(tmp_path: Path) -> None:
     windows = Windows(tmp_path, elevated=True)
     result = windows.run("apply", environment={"OLLAMA_DEBUG": "1"}, interactive=False)
