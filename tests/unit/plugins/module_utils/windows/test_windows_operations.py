@@ -246,6 +246,17 @@ def test_an_ollama_that_does_not_run_is_started_with_the_stored_environment(tmp_
     assert windows.server()["OLLAMA_DEBUG"] == "1"
 
 
+def test_only_the_servers_of_ollama_are_ended(tmp_path: Path) -> None:
+    windows = Windows(tmp_path)
+    ours = windows.machine.start("llama-server.exe", f"{windows.machine.folder}\\lib\\ollama\\llama-server.exe", {})
+    others = windows.machine.start("llama-server.exe", "C:\\llama.cpp\\llama-server.exe", {})
+    unknown = windows.machine.start("llama-server.exe", "", {})
+    windows.run("apply", environment={"OLLAMA_DEBUG": "1"})
+    left = [one["ProcessId"] for one in windows.state["processes"]]
+    assert ours["ProcessId"] not in left
+    assert {others["ProcessId"], unknown["ProcessId"]} <= set(left)
+
+
 def test_a_service_is_restarted_in_the_place_of_the_tray_application(tmp_path: Path) -> None:
     windows = Windows(tmp_path, elevated=True, service="ollama")
     windows.run("apply", environment={"OLLAMA_DEBUG": "1"}, scope="machine", interactive=False)
