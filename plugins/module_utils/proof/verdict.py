@@ -136,6 +136,8 @@ REMEDIES = {
     "silent": "Run the proof as root, so that the journal can be read.",
     "software": "Install a Vulkan driver for the GPU (Mesa's RADV: mesa-vulkan-drivers), or accept software where there"
     " is none: inference_accept_software_vulkan: true.",
+    "context": "Give each slot of the server room for a prompt of 512 tokens and its answer: a larger context, or fewer"
+    " parallel slots.",
     "part": "Prove with a smaller model, or free the GPU's memory: other programs and loaded models use it too.",
 }
 
@@ -180,7 +182,11 @@ def judge(
         remedy = "fallback" if backend == "cpu" else ""
         return verdict("degraded" if kept else "failed", remedy, f"the model ran on {backend}, not on {expect}")
     shortfalls = _shortfalls(evidence)
-    return verdict("degraded", "part", *shortfalls) if shortfalls else verdict("proven", "", *_agreement(evidence))
+    if not shortfalls:
+        return verdict("proven", "", *_agreement(evidence))
+    # A server whose model is resident has the context that it was started with.
+    short_context = evidence["api"].get("resident") and shortfalls[0] == _short_prompt(evidence)
+    return verdict("degraded", "context" if short_context else "part", *shortfalls)
 
 
 def _shortfalls(evidence: Evidence) -> list[str]:
@@ -199,10 +205,13 @@ def _shortfalls(evidence: Evidence) -> list[str]:
         elif log["offloaded"][0] < log["offloaded"][1]:
             short.append(f"only {log['offloaded'][0]} of {log['offloaded'][1]} layers are on the GPU")
     if speed.get("prompt_tokens") is not None and speed["prompt_tokens"] < LONG_PROMPT:
-        short.append(
-            f"the engine evaluated only {speed['prompt_tokens']} prompt tokens, of {LONG_PROMPT} that a proof needs"
-        )
+        short.append(_short_prompt(evidence))
     return short
+
+
+def _short_prompt(evidence: Evidence) -> str:
+    tokens = evidence["speed"].get("prompt_tokens")
+    return f"the engine evaluated only {tokens} prompt tokens, of {LONG_PROMPT} that a proof needs"
 
 
 def _agreement(evidence: Evidence) -> list[str]:

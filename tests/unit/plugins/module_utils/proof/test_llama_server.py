@@ -165,6 +165,7 @@ def test_a_slot_too_small_for_a_proof_is_told():
     proof = prove_it(Machine(GPU), Server(context=512))
     assert proof["verdict"] == "degraded"
     assert "only 447 prompt tokens" in proof["reasons"][0]
+    assert "fewer parallel slots" in proof["remedies"][0]
 
 
 def test_a_server_that_still_loads_is_waited_for():
