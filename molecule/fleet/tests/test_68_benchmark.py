@@ -107,3 +107,14 @@ def test_an_engine_that_is_killed_is_reported_and_what_was_measured_is_kept(firs
     assert (last["complete"], last["accepted"], last["verdict"]) == (False, False, "broken")
     assert 1 <= len(last["generation_tokens_per_second"]["samples"]) < 20
     assert "BROKE OFF" in table(run)
+
+
+def test_wrong_figures_are_refused_together_before_anything_is_measured(first, measure, folder):
+    before = lines(folder, "desktop")
+    run = measure("desktop", benchmark_prompt_tokens=4, benchmark_models=[])
+    assert run.code == 2
+    assert run.failed("desktop") == [
+        "benchmark_prompt_tokens is 4: use a number from 16 to 131072. "
+        "benchmark_models is empty: name at least one, or leave desktop out with --limit."
+    ]
+    assert lines(folder, "desktop") == before

@@ -23,7 +23,7 @@ OPTIONS = {
     "-b": ("-b", "--batch-size"),
     "-ub": ("-ub", "--ubatch-size"),
 }
-VARIABLES = re.compile(r"(GGML|HIP|HSA|ROCR|CUDA|VK)_|LD_LIBRARY_PATH$|GPU_DEVICE_ORDINAL$")
+VARIABLES = re.compile(r"(GGML|HIP|HSA|ROCR|CUDA|VK|MESA)_|(LD_LIBRARY_PATH|GPU_DEVICE_ORDINAL|XDG_CACHE_HOME)$")
 # All layers, as the server may be told in words.
 ALL_LAYERS = "99"
 

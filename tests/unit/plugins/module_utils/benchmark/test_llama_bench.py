@@ -76,7 +76,9 @@ def server(tmp_path: Path) -> Path:
     process = tmp_path / "proc/4711"
     process.mkdir(parents=True)
     (process / "cmdline").write_bytes(f"{tmp_path}/bin/llama-server\0-m\0/m/a.gguf\0".encode())
-    (process / "environ").write_bytes(b"GGML_VK_VISIBLE_DEVICES=0\0LLAMA_API_KEY=s3cret\0PATH=/bin\0HSA_OVERRIDE=1\0")
+    (process / "environ").write_bytes(
+        b"GGML_VK_VISIBLE_DEVICES=0\0LLAMA_API_KEY=s3cret\0PATH=/bin\0HSA_OVERRIDE=1\0XDG_CACHE_HOME=/c\0"
+    )
     return tmp_path
 
 
@@ -101,7 +103,15 @@ def test_it_runs_as_the_servers_user_with_its_gpus_and_no_secret(server: Path) -
     assert seconds == 60
     assert command == [
         *("runuser", "--user", "llama-server", "--"),
-        *("env", "GGML_VK_VISIBLE_DEVICES=0", "HSA_OVERRIDE=1", f"{server}/bin/llama-bench", "-m", "/m/a.gguf"),
+        *(
+            "env",
+            "GGML_VK_VISIBLE_DEVICES=0",
+            "HSA_OVERRIDE=1",
+            "XDG_CACHE_HOME=/c",
+            f"{server}/bin/llama-bench",
+            "-m",
+            "/m/a.gguf",
+        ),
         *("-p", "512", "-n", "128", "-r", "3", "-o", "json"),
     ]
 
