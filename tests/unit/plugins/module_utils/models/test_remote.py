@@ -43,7 +43,9 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("how", ["", "plain/", "cut/"])
-@pytest.mark.parametrize(("name", "content", "data"), [("small", SMALL, SMALL_DATA), ("large", LARGE, LARGE_DATA)])
+@pytest.mark.parametrize(
+    ("name", "content", "data"), [("small", SMALL, SMALL_DATA), ("large", LARGE, LARGE_DATA)], ids=["small", "large"]
+)
 def test_read_remote(server: Server, how: str, name: str, content: bytes, data: int) -> None:
     metadata, size = read_remote(f"{server[0]}/{how}{name}", 5)
     assert size == len(content) + data
