@@ -28,7 +28,7 @@ class ActionModule(ActionBase):
             "powershell": {"type": "path"},
             "timeout": {"type": "int", "default": 120},
         }
-        _, given = self.validate_argument_spec(specification, mutually_exclusive=[("bind", "firewall")])
+        _checked, given = self.validate_argument_spec(specification, mutually_exclusive=[("bind", "firewall")])
         operation = given.pop("operation")
         del given["powershell"], given["timeout"]
         check = self._task.check_mode

@@ -193,7 +193,7 @@ def test_every_command_in_the_sources_is_produced(texts: tuple[str, ...]) -> Non
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Command" and node.args:
                 name = node.args[0]
                 written.add(name.value if isinstance(name, ast.Constant) else "Get-NetFirewall")
-    seen = {name for text in texts for name, _ in commands(text)}
+    seen = {name for text in texts for name, _parameters in commands(text)}
     assert {name for name in written if not any(one.startswith(name) for one in seen)} == set()
 
 

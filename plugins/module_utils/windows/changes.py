@@ -159,7 +159,7 @@ def recorded(record: dict[str, Any], changes: list[Change], stale: list[int]) ->
     """
     stores = {scope: dict((record.get("environment") or {}).get(scope) or {}) for scope in SCOPES}
     for change in changes:
-        scope, _, name = change.key.partition(".")
+        scope, _dot, name = change.key.partition(".")
         if scope in stores:
             first = stores[scope].get(name, {"before": change.before})
             stores[scope][name] = {"before": first["before"], "set": change.after}

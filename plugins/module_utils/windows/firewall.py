@@ -29,7 +29,7 @@ def texts(value: Any) -> list[str]:
 
 def _holds(ports: list[str], port: int) -> bool:
     for one in ports:
-        first, _, last = one.partition("-")
+        first, _dash, last = one.partition("-")
         if one.lower() == "any" or (
             first.isdecimal() and int(first) <= port <= int(last if last.isdecimal() else first)
         ):

@@ -256,7 +256,7 @@ def _make(
     if restart:
         ask(changing.doing_script(changing.write_record({**now["record"], "restart": []})))
         now = read(ask, arguments["port"])
-    left, _ = _sort(missing(now), now["elevated"])
+    left, _pending = _sort(missing(now), now["elevated"])
     if left:
         raise WindowsError(f"Windows took this without an error, and it is not so: {'; '.join(c.what for c in left)}.")
     return {**result, "state": now}

@@ -81,7 +81,7 @@ def test_without_a_service_the_start_is_left_to_the_person(tmp_path: Path) -> No
 def test_another_host_gets_the_module() -> None:
     action = Action(None, {"operation": "gpus"})
     assert action.run()["own"]
-    assert [name for name, _ in action.modules] == ["own"]
+    assert [name for name, _check in action.modules] == ["own"]
 
 
 def test_a_missing_collection_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

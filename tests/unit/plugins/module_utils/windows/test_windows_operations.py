@@ -279,7 +279,7 @@ def test_a_restart_that_windows_does_not_make_is_no_success(
 ) -> None:
     windows = Windows(tmp_path)
     monkeypatch.setattr(windows.machine, method, lambda *_: True)
-    for _ in range(2):
+    for _run in range(2):
         with pytest.raises(WindowsError, match=message):
             windows.run("apply", environment={"OLLAMA_DEBUG": "1"})
 
