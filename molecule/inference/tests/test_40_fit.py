@@ -36,15 +36,13 @@ Q8 = {"cache_type_k": "q8_0", "cache_type_v": "q8_0"}
 USES: dict[str, Use] = {
     "4096": Use(4096),
     "16384": Use(16384),
-    "4 x 4096": Use(4096, 4),
-    "4096 in q8_0": Use(4096, **Q8),
+    "4 x 4096 in q8_0": Use(4096, 4, **Q8),
     "4096 on the processor": Use(4096, gpu=False),
-    "4096 without flash attention": Use(4096, flash_attention=False),
 }
 # Of the whole, predicted minus allocated, and of the compute buffer alone.
 MOST_ABOVE, MOST_BELOW, MOST_OF_COMPUTE = 0.08, 0.01, 0.35
 
-# Starts a server, keeps what it says until it listens, and ends it.
+# Starts a server, keeps what it says until all is allocated, and ends it.
 SERVE = r"""
 import json, subprocess, sys, time
 for case in json.load(sys.stdin):
@@ -54,7 +52,7 @@ for case in json.load(sys.stdin):
     end, said = time.monotonic() + 120, ""
     for line in server.stdout:
         said += line
-        if "listening on http" in line or time.monotonic() > end:
+        if "sched_reserve: reserve took" in line or time.monotonic() > end:
             break
     server.kill()
     server.wait()
