@@ -10,6 +10,8 @@ import json
 import pytest
 
 HOST, UNIT = "forky", "llama-server-toy"
+# A minimal host has no curl.
+HEALTH = 'import urllib.request; urllib.request.urlopen("http://127.0.0.1:8080/health")'
 PLAYBOOK = "playbooks/benchmark.yml"
 # Little, as threads of ggml that share processors with other work are slower than any figure of them suggests.
 SHORT = {"benchmark_prompt_tokens": 64, "benchmark_predict_tokens": 16, "benchmark_repetitions": 2}
@@ -94,4 +96,4 @@ def test_a_server_that_is_killed_is_reported_and_comes_back(two, fleet, folder):
     last = lines(folder)[-1]
     assert (last["complete"], last["verdict"], last["accepted"]) == (False, "broken", False)
     assert 1 <= len(last["generation_tokens_per_second"]["samples"]) < 100
-    fleet.wait_for(HOST, "curl -fsS http://127.0.0.1:8080/health")
+    fleet.wait_for(HOST, f"python3 -c '{HEALTH}'")
