@@ -36,7 +36,7 @@ KINDS = {
 def everybody_says(world, url):
     """Every kind of process, of which cron needs its minute."""
     said = {kind: world.as_user(command) for kind, command in KINDS.items() if kind != "cron"}
-    world.fleet.wait_for("wsl", f"grep -qx '{url}' /tmp/said-by-cron", 80)
+    world.fleet.wait_for("wsl", f"grep -qx '{url}' /tmp/said-by-cron", 150)
     assert said == dict.fromkeys(said, url)
 
 
