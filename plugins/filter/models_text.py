@@ -63,6 +63,8 @@ def _where(model: Mapping[str, Any]) -> str:
         return "will be removed" if model["removable"] else "is not here, as wanted"
     if not model["missing"]:
         return "is here"
+    if not model["seen"]:
+        return "may be here, in Ollama's directory, which is closed to this user (use --become)"
     size = f" ({human_bytes(model['bytes'])})" if model["bytes"] else ""
     return f"will be fetched{size}" if not model["refused"] else f"will NOT be fetched{size}"
 

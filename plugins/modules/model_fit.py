@@ -112,7 +112,7 @@ models:
       C(url) and C(sha256).
     - C(manifest_path) is where Ollama keeps its manifest below C(store), C(removable) what there is of an absent one.
     - C(there) tells for each engine whether it has the model, C(missing) whether one of them lacks it, C(file_there)
-      whether the verified file is at C(path).
+      whether the verified file is at C(path), C(seen) whether this user may look into Ollama's directory.
     - C(asked) is false for a missing model whose server was not asked.
     - C(bytes) is what there is to fetch, C(blobs) and C(manifest) what a registry told.
     - C(need) has bytes, C(weights) (with C(layers) and C(output)), C(host) (beside the GPU), C(kv), C(compute),

@@ -170,6 +170,17 @@ def look_locally(entry: Entry, host: Host) -> tuple[dict[str, bool], str | None,
     return there, weights, file
 
 
+def visible(folder: str) -> bool:
+    """Whether this user may see what is in the directory. One that does not exist hides nothing."""
+    try:
+        os.listdir(folder)
+    except PermissionError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def removable(entry: Entry, host: Host) -> dict[str, str]:
     """What of a model that is not wanted is here: its file, its manifest."""
     names = {"ollama": os.path.join(host.store, manifest_path(entry.tag))}
@@ -212,6 +223,7 @@ def judge(entry: Entry, host: Host, given: dict[str, Any] | None, ask: bool) -> 
         if asked:
             found = look_remotely(entry, host)
     result.update(asdict(found), there=there, file_there=file is not None, missing=missing, asked=asked)
+    result["seen"] = "ollama" not in entry.engines or visible(host.store)
     result["fits"] = fits(found, host)
     if entry.state == "present" and missing and asked:
         result["refused"] = refusal(entry, result, host)

@@ -199,3 +199,16 @@ def test_models_text(tmp_path: Path, server: Server) -> None:
     assert "old is not here, as wanted." in words
     assert "Refused m does not fit: it takes" in words
     assert models_text([]) == ""
+
+
+def test_a_closed_directory_is_not_an_empty_one(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(_folder: str) -> list[str]:
+        raise PermissionError
+
+    assert see(host(tmp_path, server), {"name": "tiny:1b"})[0][0]["seen"] is True
+    monkeypatch.setattr(look_module.os, "listdir", closed)
+    models, _problems = see(host(tmp_path, server), {"name": "tiny:1b"})
+    assert models[0]["seen"] is False
+    assert "tiny:1b may be here, in Ollama's directory" in models_text(models)
