@@ -16,7 +16,8 @@ def verdicts(run):
 
 
 def test_ollama_and_back(fleet):
-    there = fleet.play({"forky": {"inference_engine": "ollama"}})
+    # Ollama is a stand-in, whose hardware is a tree of files.
+    there = fleet.play({"forky": {"inference_engine": "ollama", "inference_sysroot": "/srv/machine"}})
     assert there.code == 0, there.output
     assert verdicts(there)[-1] == "proven"
     assert active(fleet) == {"ollama.service"}
