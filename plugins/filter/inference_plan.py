@@ -113,7 +113,8 @@ _value:
       C(reason)), C(pending) (the same of those that are set and wait for a reboot), C(reboot), C(gtt_bytes) and
       C(reason).
     - C(rocm) has C(install), C(bundled) and C(reason).
-    - C(memory) has C(usable_bytes), C(free_bytes), C(largest_model_bytes), C(default_context_length) (null if unknown), C(advice).
+    - C(memory) has C(usable_bytes), C(free_bytes), C(largest_model_bytes), C(advice),
+      C(default_context_length) (null if unknown).
     - C(wsl), null where it is no WSL2, has C(use) (V(windows) or V(local)), C(windows_backend) (the expected one)
       with C(why), C(address) (C(way), C(why), C(remedy)), C(options) and C(steps).
     - C(warnings) have C(code), C(message) and C(remedy); C(refused) have C(option), C(reason) and C(devices).

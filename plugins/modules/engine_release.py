@@ -27,7 +27,7 @@ options:
     type: str
     required: true
   archives:
-    description: Addresses of the release's C(.tar.zst) or C(.tar.gz) archives, unpacked in this order into one directory.
+    description: Addresses of the release's C(.tar.zst) or C(.tar.gz) archives, unpacked in this order.
     type: list
     elements: str
     required: true
