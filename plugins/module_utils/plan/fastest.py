@@ -64,7 +64,11 @@ def choose(measured: dict, purpose: str, order: list) -> str | None:
     return next((name for name, value in speeds.items() if value and value * NOISE >= best), None)
 
 
+def _rounded(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}".replace(".0", "")
+
+
 def told(measured: dict, purpose: str, kept: str) -> str:
     """ "measured: rocm 41 t/s, vulkan 52 t/s: vulkan kept"."""
-    speeds = [f"{name} {speed(figures, purpose):.3g} t/s" for name, figures in measured.items()]
+    speeds = [f"{name} {_rounded(speed(figures, purpose))} t/s" for name, figures in measured.items()]
     return f"measured ({purpose}): {', '.join(speeds)}: {kept} kept"

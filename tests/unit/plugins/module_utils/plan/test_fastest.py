@@ -39,6 +39,8 @@ def test_choice(measured: dict[str, Any], purpose: str, chosen: str | None) -> N
 
 def test_a_mix_is_counted_by_time() -> None:
     assert speed({"prompt": 400, "generation": 50}, "mixed") == pytest.approx(1 / (0.8 / 400 + 0.2 / 50))
+    quick = {"cpu": {"generation": 1657.3}, "vulkan": {"generation": 58.64}}
+    assert told(quick, "generation", "cpu") == "measured (generation): cpu 1657 t/s, vulkan 58.6 t/s: cpu kept"
     assert told(FIGURES, "generation", "vulkan") == "measured (generation): rocm 41 t/s, vulkan 52 t/s: vulkan kept"
 
 
