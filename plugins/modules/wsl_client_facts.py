@@ -70,7 +70,7 @@ ansible_facts:
         address:
           description: C(way), C(scheme), C(host), C(port), C(path), and the C(url) that comes of them now, or null.
           type: dict
-        values:
+        others:
           description: Each C(OLLAMA_HOST) that is not ours, with C(path), C(value), and C(said), which tells both.
           type: list
           elements: dict

@@ -46,7 +46,7 @@ def wiring(case: Case) -> None:
     expected, written = found.get("expected"), found.get("written")
     if not found or not expected:
         return
-    if not found.get("wired") and not found.get("values"):
+    if not found.get("wired") and not found.get("others"):
         case.add(
             "environment",
             "client_not_wired",
@@ -74,7 +74,7 @@ def values(case: Case) -> None:
     """An address that somebody has written down: wrong, or right until Windows starts again."""
     found = case.part("windows_client")
     expected = found.get("expected")
-    for entry in found.get("values") or []:
+    for entry in found.get("others") or []:
         if not expected or not entry["value"][:1].isalnum():
             continue  # a command, which finds the address in its own way
         (host, port), (windows, its_port) = host_and_port(entry["value"]), host_and_port(expected)

@@ -166,7 +166,7 @@ class _Reader:
         kind = self.number("I")
         count = self.count(f"items of {key!r}", MOST_ARRAY_ITEMS)
         if kind == STRING:
-            for _ in range(count):
+            for _item in range(count):
                 self.take(self.count("bytes of a text", MOST_HEADER_BYTES))
             return Array(count, None)
         layout = self.layout(kind, key)
@@ -178,7 +178,7 @@ class _Reader:
         dimensions = self.number("I")
         if not 1 <= dimensions <= MOST_DIMENSIONS:
             raise GgufError(f"tensor {name!r} has {dimensions} dimensions")
-        shape = tuple(int(self.number("Q")) for _ in range(dimensions))
+        shape = tuple(int(self.number("Q")) for _dimension in range(dimensions))
         kind, offset = self.number("I"), int(self.number("Q"))
         if kind not in TENSOR_TYPES:
             raise GgufError(f"tensor {name!r} has the unknown type {kind}: this Lamplighter does not know it yet")
@@ -223,12 +223,12 @@ def read_metadata(stream: Stream, size: int | None = None) -> Metadata:
     try:
         metadata = Metadata(_check_begin(reader))
         tensors = reader.count("tensors", MOST_ENTRIES)
-        for _ in range(reader.count("metadata entries", MOST_ENTRIES)):
+        for _entry in range(reader.count("metadata entries", MOST_ENTRIES)):
             key = reader.text("key", MOST_KEY_BYTES)
             if key in metadata.values:
                 raise GgufError(f"it has {key!r} twice")
             metadata.values[key] = reader.value(key)
-        metadata.tensors = [reader.tensor() for _ in range(tensors)]
+        metadata.tensors = [reader.tensor() for _tensor in range(tensors)]
     except struct.error as error:
         raise GgufError(f"its header cannot be read: {error}") from error
     if len({tensor.name for tensor in metadata.tensors}) < tensors:

@@ -134,7 +134,7 @@ def gather_unit(run: Run, root: str) -> tuple[dict[str, Any], dict[str, Any]]:
     start = started_at(properties.get("ExecMainStartTimestampMonotonic", ""))
     running = properties.get("MainPID", "0") not in ("", "0")
     current = os.path.join(root, "current")
-    files = [value.lstrip("-") for _, text in texts for _, value in service_settings(text, "EnvironmentFile")]
+    files = [value.lstrip("-") for _path, text in texts for _key, value in service_settings(text, "EnvironmentFile")]
     newest = max(modified(name) for name in [path, *drop_ins, *files, current, os.path.join(current, MANIFEST)])
     service = {
         "active": properties.get("ActiveState") or None,

@@ -151,7 +151,7 @@ def find_distribution(distribution: dict[str, Any]) -> dict[str, Any]:
     """What is known of a host's distribution, by os-release's id and version_id; an empty dict if nothing is."""
     name, version = str(distribution.get("id") or ""), str(distribution.get("version_id") or "")
     name = "rebuild" if name in _REBUILDS else name
-    return DISTRIBUTIONS.get((name, version)) or DISTRIBUTIONS.get((name, version.split(".")[0])) or {}
+    return DISTRIBUTIONS.get((name, version)) or DISTRIBUTIONS.get((name, version.partition(".")[0])) or {}
 
 
 def gpu_class(gfx: str, integrated: bool | None) -> str:

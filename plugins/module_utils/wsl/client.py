@@ -47,7 +47,7 @@ def gather(sysroot: Sysroot) -> dict[str, Any]:
         # A proxy's password stays where it is.
         proxies += [re.sub(r"//[^/@]*@", "//", value) for _name, value in _PROXY.findall(text)]
     return {
-        "values": values,
+        "others": values,
         "replaced": replaced,
         "proxies": list(dict.fromkeys(proxies)),
         "bashrc": _first(sysroot, ("etc/bash.bashrc",)),

@@ -52,7 +52,7 @@ def status(
         "wired": wired,
         "expected": expected,
         "written": ours[1] if ours else None,
-        "values": gather(sysroot)["values"],
+        "others": gather(sysroot)["others"],
         "reach": {name: found.get(name) for name in ("code", "message", "remedy", "http", "interop_error")},
         "wide": wider_than_wsl(state.get("firewall") or [], state.get("wsl")),
     }

@@ -49,7 +49,7 @@ def test_a_repository_is_written_and_shown(tmp_path, capsys, monkeypatch) -> Non
     # A key packet of one byte is enough for a fingerprint.
     key = b"\x98\x01\x04"
     one = repository(tmp_path, monkeypatch, key)
-    (one["fingerprint"],) = public_keys(key)
+    one["fingerprint"] = next(iter(public_keys(key)))
     args = {"repositories": [one], "state_dir": str(tmp_path / "state")}
     predicted = run(capsys, rocm_repository, _ansible_check_mode=True, _ansible_diff=True, **args)
     assert not (tmp_path / "etc").exists()

@@ -20,7 +20,7 @@ WIDE = {"name": "Ollama", "id": "Ollama-In", "reason": "it admits Any on Any"}
 
 def evidence(mode: str = "nat", **client: Any) -> dict[str, Any]:
     wsl = {"version": 2, "networking_mode": mode, "interop": True, "windows_gpus": []}
-    told = {"wired": True, "expected": URL, "written": URL, "values": [], "reach": OK, "wide": [], **client}
+    told = {"wired": True, "expected": URL, "written": URL, "others": [], "reach": OK, "wide": [], **client}
     return {"gpu_facts": {**machine(platform="wsl2"), "wsl": wsl}, "windows_client": told}
 
 

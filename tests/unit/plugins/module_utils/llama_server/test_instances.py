@@ -32,8 +32,10 @@ CPU = {"backend": "cpu", "id": "cpu"}
 CHAT = {"name": "chat", "model": "/m.gguf"}
 
 
-def units(wanted: Any, facts: dict[str, Any] = FACTS, rung: dict[str, Any] = CPU, **rest: Any) -> list[dict[str, Any]]:
-    return plan_units(wanted, facts, rung, [], "/models", **rest)
+def units(
+    wanted: Any, facts: dict[str, Any] | None = None, rung: dict[str, Any] | None = None, **rest: Any
+) -> list[dict[str, Any]]:
+    return plan_units(wanted, facts or FACTS, rung or CPU, [], "/models", **rest)
 
 
 def refusal(wanted: Any, **rest: Any) -> list[str]:

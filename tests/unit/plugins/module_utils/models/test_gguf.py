@@ -122,7 +122,7 @@ def test_any_bytes_are_read_or_refused(content: bytes, magic: bool) -> None:
 @given(st.data())
 def test_a_damaged_header_is_read_or_refused(data: st.DataObject) -> None:
     content = bytearray(header(*llama(layers=1, words=3))[0])
-    for _ in range(data.draw(st.integers(1, 4))):
+    for _time in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     try:
         read_metadata(io.BytesIO(bytes(content)), len(content))

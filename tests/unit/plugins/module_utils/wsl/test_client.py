@@ -49,7 +49,7 @@ def test_what_there_is(tmp_path: Path) -> None:
         "etc/systemd/system/ollama.service": "[Service]\nEnvironment=OLLAMA_HOST=0.0.0.0\n",
     }
     assert gather(Sysroot(write(tmp_path, tree))) == {
-        "values": [
+        "others": [
             {
                 "path": "/home/ada/.bashrc",
                 "value": "172.17.0.1",

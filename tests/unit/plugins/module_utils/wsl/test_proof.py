@@ -40,8 +40,10 @@ LOG = ["layers to GPU"]
 
 
 class Engine:
-    def __init__(self, placement: dict[str, int] | None, error: str = "", timings: dict[str, int] = TIMINGS) -> None:
-        self.placed, self.error, self.timings = placement, error, timings
+    def __init__(
+        self, placement: dict[str, int] | None, error: str = "", timings: dict[str, int] | None = None
+    ) -> None:
+        self.placed, self.error, self.timings = placement, error, timings or TIMINGS
 
     def version(self, _timeout: float) -> str:
         if self.error == "silent":
