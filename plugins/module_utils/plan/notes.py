@@ -217,7 +217,8 @@ def _about_environment(notes: Notes, rungs: list, policy: Policy, machine: Machi
 def _about_the_other_engine(notes: Notes, policy: Policy) -> None:
     """One host, one engine: two would hold the GPU's memory from each other."""
     others = policy.installation.get("llama_server_units")
-    active = mapping(policy.installation.get("service")).get("active") == "active"
+    service = mapping(policy.installation.get("service"))
+    active = service.get("enabled") is True or service.get("active") in ("active", "activating", "reloading")
     if policy.engine == "llama_server":
         others = ["ollama.service"] if active else []
     if isinstance(others, list) and others:
