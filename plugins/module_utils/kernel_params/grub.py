@@ -19,7 +19,11 @@ SETTINGS = "/etc/default/grub"
 ASSIGNMENT = re.compile(
     r"""^(GRUB_CMDLINE_LINUX(?:_DEFAULT)?)=(?:"((?:[^"\\$`]|\\.)*)"|'([^']*)'|([^\s"'$`]*))[ \t]*$""", re.M
 )
-LINUX = re.compile(r"^\s*linux(?:efi|16)?\s+(\S+)\s+(.*)$", re.M)
+# The words after the image, if any. A memory test is started in the same way, and is no Linux.
+LINUX = re.compile(r"^[ \t]*linux(?:efi|16)?[ \t]+(?!\S*(?:memtest|mt86))\S+(?:[ \t]+(.*))?$", re.M)
+# Only 10_linux and its like (10_linux_zfs, 20_linux_xen, 11_linux_proxy) write entries from the settings: what
+# os-prober, 40_custom, memtest86+ or ipxe add has arguments of its own.
+OTHERS = re.compile(r"^### BEGIN (\S+/\d+_(?!linux)\S*) ###$.*?### END \1 ###$", re.M | re.S)
 # As 10_linux writes them, and nothing of ours belongs there: a way in when a parameter is wrong.
 RECOVERY = {"single", "recovery"}
 
@@ -90,8 +94,8 @@ def _pairs(host: Host):
 
 
 def linux_lines(text: str) -> list[list[str]]:
-    """The words of each normal entry of a grub.cfg."""
-    found = [words.split(line.replace('\\"', '"')) for _image, line in LINUX.findall(text)]
+    """The words of each normal entry of a grub.cfg for a kernel of this system."""
+    found = [words.split(line.replace('\\"', '"')) for line in LINUX.findall(OTHERS.sub("", text))]
     return [line for line in found if not RECOVERY.intersection(line)]
 
 

@@ -30,6 +30,12 @@ class Host:
     def boot_id(self) -> str:
         return self.sysroot.read("/proc/sys/kernel/random/boot_id") or ""
 
+    @property
+    def by_sdbootutil(self) -> bool:
+        """Whether sdbootutil manages the boot, as SUSE's kernel packages ask: it can lie beside a classic GRUB 2."""
+        program = self.which("sdbootutil")
+        return bool(program) and self.run([program, "is-installed"])[0] == 0
+
     def glob(self, pattern: str) -> list[str]:
         """Paths as the host sees them."""
         root = self.sysroot.root.rstrip("/")

@@ -16,11 +16,15 @@ TOOLS = (
     ("dracut", ("dracut", "--regenerate-all", "--force")),
     ("mkinitcpio", ("mkinitcpio", "-P")),
 )
+# dracut does not write what lies on the ESP, and that is what systemd-boot and grub2-bls of SUSE start.
+SDBOOTUTIL = ("sdbootutil", "mkinitrd")
 IMAGES = ("/boot/initrd.img-*", "/boot/initramfs-*.img", "/boot/initrd-*", "/boot/*/*/initrd*")
 
 
 def command(host: Host) -> tuple | None:
     """The command line of the tool, or None on a host that has no initramfs."""
+    if host.by_sdbootutil:
+        return SDBOOTUTIL
     for tool, argv in TOOLS:
         if host.which(tool):
             return argv

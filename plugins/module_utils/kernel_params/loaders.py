@@ -148,7 +148,7 @@ class KernelInstall:
             raise
 
     def rebuild(self) -> None:
-        if self.host.which("sdbootutil"):
+        if self.host.by_sdbootutil:
             self.host.command("sdbootutil", "update-all-entries")
             return
         presets = [self.host.text(path) or "" for path in self.host.glob("/etc/mkinitcpio.d/*.preset")]
@@ -190,7 +190,7 @@ def detect(host: Host):
         return Kernelstub(host)
     elif which("grubby") and host.glob("/boot/loader/entries/*.conf"):
         return Grubby(host)
-    elif which("sdbootutil") or ("systemd-boot" in said and which("kernel-install")):
+    elif host.by_sdbootutil or ("systemd-boot" in said and which("kernel-install")):
         return KernelInstall(host)
     elif Grub.present(host):
         return Grub(host)

@@ -133,6 +133,8 @@ def test_what_somebody_changes_meanwhile_in_the_settings_of_suse_stays(tmp_path:
 
 def test_tumbleweed_with_systemd_boot_has_a_tool_of_its_own(tmp_path: Path) -> None:
     def sdbootutil(machine: Machine, argv: list[str]) -> str:
+        if argv == ["is-installed"]:
+            return ""
         assert argv == ["update-all-entries"]
         machine.write(f"boot/efi/loader/entries/system-{RELEASE}.conf", f"options {machine.read('etc/kernel/cmdline')}")
         return ""
@@ -142,10 +144,28 @@ def test_tumbleweed_with_systemd_boot_has_a_tool_of_its_own(tmp_path: Path) -> N
     machine.write("etc/kernel/cmdline", "root=UUID=5f0b splash=silent quiet\n")
     machine.write(f"boot/efi/loader/entries/system-{RELEASE}.conf", "options root=UUID=5f0b splash=silent quiet\n")
     machine.run(IOMMU)
-    assert machine.names == ["sdbootutil"]
+    assert set(machine.names) == {"sdbootutil"}
     assert "quiet amd_iommu=off" in (machine.read(f"boot/efi/loader/entries/system-{RELEASE}.conf") or "")
     machine.run(purge=True)
     assert machine.read("etc/kernel/cmdline") == "root=UUID=5f0b splash=silent quiet\n"
+
+
+@pytest.mark.parametrize(
+    ("installed", "loader", "command"),
+    [(0, "kernel-install", ["sdbootutil", "mkinitrd"]), (1, "grub", ["dracut", "--regenerate-all", "--force"])],
+)
+def test_only_where_sdbootutil_manages_the_boot_it_makes_the_initrd(
+    tmp_path: Path, installed: int, loader: str, command: list[str]
+) -> None:
+    def sdbootutil(_machine: Machine, argv: list[str]) -> tuple[int, str, str]:
+        return installed if argv == ["is-installed"] else 0, "", ""
+
+    tools = {"sdbootutil": sdbootutil, "dracut": fine, "kernel-install": fine, "grub2-mkconfig": grub_mkconfig}
+    machine = Machine(tmp_path, tools)
+    machine.write("bin/grub2-mkconfig", "#!/bin/sh\n")
+    machine.write("boot/grub2/grub.cfg", "\tlinux\t/boot/vmlinuz root=x ro quiet\n")
+    assert machine.run(LIMIT)["loader"] == loader
+    assert [call for call in machine.calls if call[1:] != ["is-installed"]] == [command]
 
 
 def test_a_unified_image_of_arch_is_made_by_mkinitcpio(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.re
 from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.words import KernelParamsError, Param
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
 
-from tests.unit.kernel_machine import DROP_IN, IOMMU, LIMIT, OURS, RELEASE, Machine, debian, fine
+from tests.unit.kernel_machine import DROP_IN, IOMMU, LIMIT, OURS, RELEASE, Machine, debian, fine, grub_mkconfig
 
 
 @pytest.fixture(name="debian")
@@ -146,6 +147,45 @@ def test_a_configuration_without_the_value_is_not_taken(debian: Machine) -> None
     with pytest.raises(KernelParamsError, match="last word"):
         debian.run(IOMMU)
     assert debian.files() == before
+
+
+def beside(text: str) -> Callable:
+    """grub-mkconfig with an entry of another script after its own."""
+
+    def tool(machine: Machine, argv: list[str]) -> str:
+        grub_mkconfig(machine, argv)
+        with open(argv[1], "a") as config:
+            config.write(text)
+        return ""
+
+    return tool
+
+
+FOREIGN = "### BEGIN /etc/grub.d/{0} ###\nmenuentry b {{\n\tlinux\t{1}\n}}\n### END /etc/grub.d/{0} ###\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "entry"),
+    [
+        ("20_memtest86+", "/boot/memtest86+x64.efi"),
+        ("30_os-prober", "/boot/vmlinuz-5.4 root=/dev/sdb1"),
+        ("40_custom", "/vmlinuz root=y"),
+    ],
+)
+def test_entries_of_other_systems_are_no_concern_of_ours(debian: Machine, script: str, entry: str) -> None:
+    debian.tools["grub-mkconfig"] = beside(FOREIGN.format(script, entry))
+    assert debian.run(IOMMU)["changed"]
+    assert not debian.run(IOMMU)["changed"]
+
+
+def test_a_configuration_without_an_entry_of_this_system_is_not_taken(debian: Machine) -> None:
+    def tool(_machine: Machine, argv: list[str]) -> str:
+        Path(argv[1]).write_text(FOREIGN.format("20_memtest86+", "/boot/memtest86+x64.efi"))
+        return ""
+
+    debian.tools["grub-mkconfig"] = tool
+    with pytest.raises(KernelParamsError, match="without any Linux entry"):
+        debian.run(IOMMU)
 
 
 def test_a_run_that_was_killed_is_completed_by_the_next(debian: Machine) -> None:

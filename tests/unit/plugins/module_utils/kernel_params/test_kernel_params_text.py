@@ -152,6 +152,32 @@ def test_recovery_entries_are_no_concern_of_ours() -> None:
     assert grub.linux_lines(text) == [["root=x", "ro", "quiet", "a=1"]]
 
 
+def section(name: str, text: str) -> str:
+    return f"### BEGIN /etc/grub.d/{name} ###\n{text}### END /etc/grub.d/{name} ###\n\n"
+
+
+# What a grub.cfg holds, and the words of each entry that is made from the settings.
+ENTRIES: list[tuple[str, list[list[str]]]] = [
+    ("\tlinux\t/vmlinuz-6.12.1 root=x a=1\n", [["root=x", "a=1"]]),
+    ("\tlinuxefi /boot/kernel-6.12.1-gentoo root=x a=1\n", [["root=x", "a=1"]]),
+    ("\tlinux16 /@/boot/vmlinuz-linux a=1\n", [["a=1"]]),
+    ("\tlinux\t/boot/vmlinuz\n}\nmenuentry b {\n\tlinux /boot/vmlinuz-2  \n}\n", [[], []]),
+    ("\tlinux /boot/memtest86+x64.efi\n}\n\tlinux16 /boot/mt86+x64 console=ttyS0\n", []),
+    (section("10_linux", "\tlinux /vmlinuz a=1\n") + section("30_os-prober", "\tlinux /boot/vmlinuz b=1\n"), [["a=1"]]),
+    (section("40_custom", "\tlinux /vmlinuz b=1\n") + section("10_linux_zfs", "\tlinux /vmlinuz a=1\n"), [["a=1"]]),
+    (section("20_ipxe", "\tlinux16 /boot/ipxe.lkrn\n") + section("11_linux_proxy", "\tlinux /Image a=1\n"), [["a=1"]]),
+    (section("20_linux_xen", "\tmultiboot2 /xen.gz placeholder\n\tmodule2 /vmlinuz placeholder a=1\n"), []),
+    (section("40_custom", "\tlinux /vmlinuz b=1\n"), []),
+    # A custom file whose last line does not end.
+    (section("40_custom", "\tlinux /vmlinuz b=1\n}"), []),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), ENTRIES)
+def test_only_entries_made_from_the_settings_count(text: str, expected: list[list[str]]) -> None:
+    assert grub.linux_lines(text) == expected
+
+
 @pytest.mark.parametrize(
     ("ram", "vram", "expected"),
     [(125, 0.5, 109), (16, 0, 8), (15, 0, 7), (6, 0, 0), (60, 4, 52), (512, 0, 448), (64, 64, 48)],
