@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Callable
@@ -18,16 +18,22 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "LC_ALL": "C.UTF-8"}
 
 
-def run(command: list[str], seconds: float = 120) -> tuple[int, str]:
-    """Return code and output. A program that is not there (127) or does not end in time (124) is one that failed."""
+def run(command: list[str], seconds: float = 120, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """Return code and output. A program that is not there (127) or does not end in time (124) is one that failed.
+
+    The environment is added to ours. On a command line everybody could read it.
+    """
     try:
         done = subprocess.run(  # pylint: disable=ansible-bad-function
-            command, capture_output=True, timeout=seconds, env=_environment(), check=False
+            command, capture_output=True, timeout=seconds, env={**_environment(), **(environment or {})}, check=False
         )
     except subprocess.TimeoutExpired:
         return 124, f"{command[0]} did not end within {seconds:g} s"
     except OSError as error:
         return 127, f"{command[0]}: {error.strerror}"
+    except ValueError as error:
+        # A name or value that no environment can hold.
+        return 127, f"{command[0]}: {error}"
     return done.returncode, done.stdout.decode("utf-8", "replace")
 
 

@@ -25,11 +25,11 @@ options:
     type: path
     default: /opt/llama.cpp
   user:
-    description: User of the services, who must be able to read the models.
+    description: User of the services, who must be able to execute the binary and to read the models.
     type: str
     default: llama-server
   environment:
-    description: Environment in which the devices are listed, as a rung of the plan sets it.
+    description: Environment in which the devices are listed, as a rung of the plan sets it. No secrets.
     type: dict
     default: {}
   ports:
@@ -131,6 +131,8 @@ ansible_facts:
           elements: dict
 """
 
+from functools import partial
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lamplighter.fleet.plugins.module_utils.llama_server.installation import gather
 from ansible_collections.lamplighter.fleet.plugins.module_utils.process import run
@@ -149,7 +151,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     # A ROCm library may take long to find its devices.
-    facts = gather(lambda command: run(command, seconds=60), **module.params)
+    facts = gather(partial(run, seconds=60), **module.params)
     module.exit_json(changed=False, ansible_facts={"llama_server_facts": facts})
 
 

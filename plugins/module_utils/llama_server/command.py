@@ -9,6 +9,7 @@ llama.cpp renames and removes options between builds, so none is written that th
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -178,8 +179,10 @@ class _Command:
         build = f"llama-server {self.build.version}"
         if not name.startswith("-"):
             self.refuse(f"arguments begins with {name!r}: write the option first, such as --top-k, then its value.")
-        elif "=" in name and not option:
-            self.refuse(f"arguments has {name!r}: write the option and its value as two entries.")
+        elif re.search(r"[=\s]", name) and not option:
+            # The value may be a secret.
+            only = re.split(r"[=\s]", name)[0]
+            self.refuse(f"arguments has {only} and its value in one: write the option and its value as two entries.")
         elif not option:
             known = [one for entry in self.build.options for one in entry["names"] if not entry["removed"]]
             close = difflib.get_close_matches(name, known, 1)

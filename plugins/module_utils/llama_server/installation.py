@@ -48,7 +48,8 @@ PROPERTIES = (
 # A file of the engine or a model that was exchanged under a running server.
 EXCHANGED = re.compile(r"/\S*(?:\.so[.\d]*|\.gguf|/llama-server) \(deleted\)$", re.MULTILINE)
 
-Run = Callable[[list[str]], tuple[int, str]]
+# process.run, which also takes an environment.
+Run = Callable[..., tuple[int, str]]
 
 
 def exchanged(pid: str) -> bool:
@@ -95,8 +96,8 @@ def gather_build(run: Run, binary: str, environment: dict[str, str]) -> dict[str
     if not find(facts["options"], "--model") or not find(facts["options"], "--port"):
         facts["problem"] = "its --help is not that of llama-server"
     elif find(facts["options"], "--list-devices"):
-        settings = [f"{name}={value}" for name, value in environment.items()]
-        facts["devices"] = parse_devices(run(["env", *settings, binary, "--list-devices"])[1])
+        settings = {name: str(value) for name, value in environment.items()}
+        facts["devices"] = parse_devices(run([binary, "--list-devices"], environment=settings)[1])
     return facts
 
 
@@ -109,15 +110,15 @@ def origin(binary: str | None, root: str) -> str:
     return "distribution" if real.startswith(("/usr/bin/", "/usr/lib/", "/usr/libexec/")) else "binary"
 
 
-def closed(path: str, user: dict[str, Any]) -> str | None:
-    """The first part of the path that the service's user may not pass or read."""
+def closed(path: str, user: dict[str, Any], wanted_of_file: int = 0o4) -> str | None:
+    """The first part of the path that the service's user may not pass, or not read (or execute, 0o1)."""
     groups = {group.gr_gid for group in grp.getgrall() if user["user"] in [group.gr_name, *group.gr_mem]}
     parts = path.strip("/").split("/")
     for count in range(1, len(parts) + 1):
         part = "/" + "/".join(parts[:count])
         status = os.stat(part)
         shift = 6 if status.st_uid == user["uid"] else 3 if status.st_gid in groups else 0
-        wanted = 0o1 if stat.S_ISDIR(status.st_mode) else 0o4
+        wanted = 0o1 if stat.S_ISDIR(status.st_mode) else wanted_of_file
         if not (status.st_mode >> shift) & wanted:
             return part
     return None
@@ -139,6 +140,12 @@ def model_problem(path: str, user: dict[str, Any]) -> str | None:
     return f"cannot be read by {user['user']}: {barred} is closed to it." if barred else None
 
 
+def program_problem(path: str, user: dict[str, Any]) -> str | None:
+    """Why the service cannot execute what we can, or None. Where the path is a link, both its ends count."""
+    barred = closed(path, user, 0o1) or closed(os.path.realpath(path), user, 0o1)
+    return f"{user['user']} cannot execute it, since {barred} is closed to it" if barred else None
+
+
 def gather(
     run: Run,
     binary: str | None,
@@ -150,10 +157,11 @@ def gather(
 ) -> dict[str, Any]:
     found = binary or shutil.which("llama-server")
     found = found if found and os.access(found, os.X_OK) else None
+    account = gather_account(user)
     build: dict[str, Any] = {"version": None, "options": [], "devices": [], "problem": None}
     if found:
         build = gather_build(run, found, environment)
-    account = gather_account(user)
+        build["problem"] = build["problem"] or program_problem(found, account)
     return {
         "machine": os.uname().machine,
         "os": os_release(read("/etc/os-release") or ""),

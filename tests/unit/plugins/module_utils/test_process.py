@@ -27,6 +27,16 @@ def test_a_program_that_is_not_there_is_one_that_failed(tmp_path: Path) -> None:
     assert "No such file" in said
 
 
+def test_an_environment_is_added(tmp_path: Path) -> None:
+    program = script(tmp_path / "program", b'printf \'%s %s\' "$ONE" "$LC_ALL"\n')
+    assert run([program], environment={"ONE": "1"}) == (0, "1 C.UTF-8")
+
+
+@pytest.mark.parametrize("environment", [{"A=B": "1"}, {"A": "\0"}])
+def test_an_environment_that_cannot_be(environment: dict[str, str]) -> None:
+    assert run(["true"], environment=environment)[0] == 127
+
+
 def test_a_program_that_hangs_is_one_that_failed(tmp_path: Path) -> None:
     began = time.monotonic()
     code, said = run(["sleep", "60"], seconds=0.2)

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,9 @@ def test_a_build_tells_of_itself(tmp_path: Path, capsys: pytest.CaptureFixture[s
     program = tmp_path / "llama-server"
     program.write_text(PROGRAM.format(help=HELP))
     program.chmod(0o755)
-    found = facts(capsys, binary=str(program), environment={"GGML_VK_VISIBLE_DEVICES": "0"}, ports=[1], models=["/no"])
+    environment = {"GGML_VK_VISIBLE_DEVICES": "0"}
+    user = pwd.getpwuid(os.getuid()).pw_name
+    found = facts(capsys, binary=str(program), environment=environment, user=user, ports=[1], models=["/no"])
     told = (found["version"], len(found["options"]), found["source"], found["problem"])
     assert told == ("b11669", 258, "binary", None)
     assert [device["name"] for device in found["devices"]] == ["Vulkan0"]

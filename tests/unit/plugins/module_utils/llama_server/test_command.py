@@ -117,6 +117,12 @@ def test_line(build: Build, devices: list[str], given: dict[str, Any], line: str
     assert argv(build, devices, **given) == line
 
 
+@pytest.mark.parametrize("word", ["--api-key=SECRET", "--api-key SECRET", "--api-key\tSECRET"])
+def test_a_value_in_the_same_entry_is_not_told(word: str) -> None:
+    message = "arguments has --api-key and its value in one: write the option and its value as two entries."
+    assert refusal(NEW, arguments=[word]).partition(", chat: ")[2] == message
+
+
 def test_the_log_tells_where_the_layers_went() -> None:
     assert compose(BASE, NEW, [])[-2:] == ["--log-verbosity", "4"]
 

@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.lamplighter.fleet.plugins.module_utils import unit_files
 from ansible_collections.lamplighter.fleet.plugins.module_utils.llama_server import installation
 
+HELP = Path(__file__).parent / "data/help-b11669.txt"
 NOBODY: dict[str, Any] = {"user": "nobody-here", "uid": None}
 
 
@@ -62,6 +63,44 @@ def test_a_model_that_the_service_cannot_read(folder: Path) -> None:
     folder.chmod(0o700)
     assert installation.model_problem(str(model), NOBODY) == f"cannot be read by nobody-here: {folder} is closed to it."
     assert installation.closed(str(model), {"user": "me", "uid": os.getuid()}) is None
+
+
+def test_a_program_that_the_service_cannot_execute(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = folder / "home"
+    home.mkdir()
+    program = home / "llama-server"
+    program.write_text("")
+    link = folder / "link"
+    link.symlink_to(program)
+    monkeypatch.setattr(installation, "gather_account", lambda _name: NOBODY)
+    monkeypatch.setattr(installation, "gather_build", lambda *_arguments: {"problem": None})
+
+    def problem(path: Path) -> str | None:
+        found = installation.gather(lambda _command: (1, ""), str(path), "/opt/x", NOBODY["user"], {}, [], [])
+        told: str | None = found["problem"]
+        return told
+
+    # To execute is enough: it need not be readable.
+    program.chmod(0o711)
+    assert (problem(program), problem(link)) == (None, None)
+    program.chmod(0o744)
+    assert problem(program) == f"nobody-here cannot execute it, since {program} is closed to it"
+    program.chmod(0o755)
+    home.chmod(0o700)
+    closed = f"nobody-here cannot execute it, since {home} is closed to it"
+    assert (problem(program), problem(link)) == (closed, closed)
+
+
+def test_the_environment_is_on_no_command_line() -> None:
+    asked: list[tuple[list[str], object]] = []
+
+    def run(command: list[str], environment: object = None) -> tuple[int, str]:
+        asked.append((command, environment))
+        return 0, HELP.read_text()
+
+    installation.gather_build(run, "/x/llama-server", {"GGML_VK_VISIBLE_DEVICES": "0"})
+    assert asked[-1] == (["/x/llama-server", "--list-devices"], {"GGML_VK_VISIBLE_DEVICES": "0"})
+    assert not [word for command, _environment in asked for word in command if "GGML" in word]
 
 
 @pytest.mark.parametrize(
