@@ -22,7 +22,7 @@ def host_of(arguments: dict[str, Any]) -> Host:
     for key in ("available_bytes", "default_context", "default_parallel", "timeout"):
         if key in given:
             given[key] = int(given[key])
-    for key in ("gpu", "flash_attention", "allow_oversize"):
+    for key in ("gpu", "flash_attention", "allow_oversize", "share"):
         if key in given:
             given[key] = boolean(given[key])
     return Host(**{"models_directory": "", "store": "", **given})

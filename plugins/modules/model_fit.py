@@ -24,7 +24,7 @@ options:
     elements: raw
     required: true
   engine:
-    description: The engine of entries that name none.
+    description: The engine of the host, and of entries that name none. Only what it is to get takes room.
     type: str
     choices: [ollama, llama_server]
     default: ollama
@@ -63,6 +63,10 @@ options:
     description: Whether a model may be fetched that does not fit, or of which that is not known.
     type: bool
     default: false
+  share:
+    description: Whether Ollama gets a file by a hard link where that can be, so that it takes its room once.
+    type: bool
+    default: true
   registry_url:
     description: Address of Ollama's registry, or of a mirror of it.
     type: str
@@ -152,6 +156,7 @@ def main() -> None:
             "default_cache_type": {"type": "str", "default": "f16"},
             "flash_attention": {"type": "bool", "default": True},
             "allow_oversize": {"type": "bool", "default": False},
+            "share": {"type": "bool", "default": True},
             "registry_url": {"type": "str", "default": "https://registry.ollama.ai"},
             "ask_from": {"type": "str", "choices": ["host", "controller", "nobody"], "default": "host"},
             "given": {"type": "dict", "default": {}},

@@ -71,7 +71,9 @@ options:
     default: 300
 attributes:
   check_mode:
-    description: Tells what would change. An engine that does not answer is taken for one that will have no model yet.
+    description:
+      - Tells what would change. An engine that does not answer is taken for one that will have no model yet,
+        but O(state=absent) removes one whose manifest is in O(models).
     support: full
   diff_mode:
     description: Nothing to show but the digest.

@@ -75,7 +75,8 @@ class InBackground(ActionBase):
         host = (task_vars or {}).get("inventory_hostname", "")
         before: dict[str, Any] = {}
         pause, asked = 0.5, time.monotonic()
-        while True:
+        deadline = asked + LIMIT + 60
+        while time.monotonic() < deadline:
             time.sleep(pause)
             pause = min(POLL, pause * 2)
             result = self._execute_module("ansible.legacy.async_status", dict(status), task_vars=task_vars)
@@ -93,3 +94,8 @@ class InBackground(ActionBase):
             except (ValueError, KeyError, TypeError):
                 continue
             before, asked = state, time.monotonic()
+        return {
+            "failed": True,
+            "msg": f"{self.MODULE} has told no result within {LIMIT + 60} s. It may still run on the host, or "
+            "could not write its result: look whether a disk is full there, then run this again",
+        }

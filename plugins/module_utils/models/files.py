@@ -18,6 +18,9 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.download 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.release import human_bytes, lock
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.unpack import ReleaseError
 
+# Seconds to wait for another download, which may take as long as one may run in the background.
+PATIENCE = 6 * 3600
+
 
 class ModelError(Exception):
     """The file cannot be had; the message says why, and what to do."""
@@ -212,7 +215,7 @@ def ensure(request: Request, progress: Progress, check_mode: bool) -> Outcome:
         return Outcome(True, "downloaded" if request.url else "linked", request.sha256, None)
     os.makedirs(os.path.dirname(request.arriving), mode=0o755, exist_ok=True)
     # Two hosts that fetch through one controller, or a run that was killed and its module not: one works, one waits.
-    with lock(request.folder):
+    with lock(request.folder, PATIENCE):
         if is_there(request):
             return Outcome(False, "kept", known_sha256(request), os.path.getsize(request.path))
         try:

@@ -53,6 +53,8 @@ class Host:
     registry_url: str = REGISTRY_URL
     timeout: int = 30
     allow_oversize: bool = False
+    share: bool = True
+    engine: str = "ollama"
 
 
 @dataclass
@@ -182,10 +184,12 @@ def visible(folder: str) -> bool:
 
 
 def removable(entry: Entry, host: Host) -> dict[str, str]:
-    """What of a model that is not wanted is here: its file, its manifest."""
-    names = {"ollama": os.path.join(host.store, manifest_path(entry.tag))}
-    if "/" not in entry.name:
-        names["file"] = os.path.join(host.models_directory, f"{entry.name}.gguf")
+    """What of a model that its engines shall not have is here: its manifest, its file. Other engines keep theirs."""
+    names = {}
+    if "ollama" in entry.engines:
+        names["ollama"] = os.path.join(host.store, manifest_path(entry.tag))
+    if entry.file:
+        names["file"] = os.path.join(host.models_directory, entry.file)
     return {key: name for key, name in names.items() if os.path.lexists(name)}
 
 
@@ -265,19 +269,42 @@ def refusal(entry: Entry, result: dict[str, Any], host: Host) -> str | None:
     )
 
 
+def arrived(path: str) -> int:
+    """Bytes of the file that are on the disk: Ollama gives a partial blob its whole length at once, with holes."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return 0
+    return min(status.st_size, status.st_blocks * 512)
+
+
+def still_needed(result: dict[str, Any], host: Host) -> dict[str, int]:
+    """For each directory, what is yet to come of a model."""
+    weights = {"name": f"sha256-{result['sha256']}", "sha256": result["sha256"], "bytes": result["bytes"]}
+    blobs = result["blobs"] or [weights]
+    needed = {}
+    if result["path"] and not os.path.isfile(result["path"]):
+        size = sum(blob["bytes"] for blob in blobs if blob["sha256"] == result["sha256"])
+        needed[host.models_directory] = max(0, size - arrived(f"{Request(result['path']).arriving}.part"))
+    if host.engine == "ollama" and "ollama" in result["engines"] and not result["there"].get("ollama"):
+        # One file for both engines takes its place once, where a hard link can be made.
+        linked = result["path"] and host.share and _device(host.models_directory) == _device(host.store)
+        coming = [blob for blob in blobs if not (linked and blob["sha256"] == result["sha256"])]
+        paths = {os.path.join(host.store, "blobs", blob["name"]): blob["bytes"] for blob in coming}
+        needed[host.store] = sum(
+            max(0, size - arrived(path) - arrived(f"{path}-partial")) for path, size in paths.items()
+        )
+    return needed
+
+
 def space_problems(results: list[dict[str, Any]], host: Host) -> list[str]:
     """What the disks cannot hold of what is to be fetched, for each file system."""
     needed: dict[str, int] = {}
     for result in results:
         if result["state"] != "present" or not result["missing"] or not result["bytes"] or result["refused"]:
             continue
-        folders = [host.models_directory] if result["path"] and not os.path.isfile(result["path"]) else []
-        if "ollama" in result["engines"] and not result["there"].get("ollama"):
-            folders.append(host.store)
-        # One file for both engines takes its place once, where a hard link can be made.
-        devices = {_device(folder): folder for folder in folders}
-        for folder in devices.values():
-            needed[folder] = needed.get(folder, 0) + result["bytes"]
+        for folder, size in still_needed(result, host).items():
+            needed[folder] = needed.get(folder, 0) + size
     by_device: dict[int, list[str]] = {}
     for folder in needed:
         by_device.setdefault(_device(folder), []).append(folder)

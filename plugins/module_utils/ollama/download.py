@@ -17,6 +17,7 @@ from ansible.module_utils.urls import open_url
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.unpack import COPY_BYTES, ReleaseError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+GIVEN_BACK = 1 << 20
 ADVICE = "check the address of the mirror, the proxy and the version"
 
 
@@ -110,9 +111,13 @@ def download(
             problem = error
         except (URLError, OSError, http.client.HTTPException) as error:
             if getattr(error, "errno", None) in DISK_FULL:
+                # Without any room left nobody could even write down that this failed.
+                left = max(0, os.path.getsize(partial) - GIVEN_BACK) if os.path.exists(partial) else 0
+                if os.path.exists(partial):
+                    os.truncate(partial, left)
                 raise ReleaseError(
                     f"{os.path.dirname(target)} has no room left for {name}: {error}; "
-                    f"the {os.path.getsize(partial)} bytes that are there wait for the next run: free some space"
+                    f"the {left} bytes that are there wait for the next run: free some space"
                 ) from error
             problem = error
         else:

@@ -201,8 +201,9 @@ def ensure(
         before = api.models()
     except ApiError:
         if check_mode:
-            # A host on which nothing is installed yet: the model will be missing.
-            return wanted.state != "absent", "", False
+            # Nothing is installed yet, or Ollama is stopped: what it has is on the disk.
+            manifest = os.path.join(wanted.store or "", manifest_path(wanted.tag))
+            return wanted.state != "absent" or os.path.exists(manifest), "", False
         raise
     if not change_needed(api, wanted, before):
         return False, before.get(wanted.tag, ""), False

@@ -3,8 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from ansible_collections.lamplighter.fleet.plugins.plugin_utils.in_background import progress_line
+from ansible_collections.lamplighter.fleet.plugins.plugin_utils import in_background
+from ansible_collections.lamplighter.fleet.plugins.plugin_utils.in_background import InBackground, progress_line
 
 
 def state(done: int, total: int | None = 1_050_000_000, name: str = "rocm.tar.zst", stage: str = "download") -> dict:
@@ -24,3 +27,36 @@ LINES: list[tuple[dict, dict, str]] = [
 @pytest.mark.parametrize(("now", "before", "line"), LINES)
 def test_progress_line(now: dict, before: dict, line: str) -> None:
     assert progress_line(now, before, 5) == line
+
+
+class Unfinished(InBackground):
+    """A job on a host whose disk is too full for its result."""
+
+    MODULE = "lamplighter.fleet.model_file"
+
+    def __init__(self) -> None:
+        pass
+
+    def get_shell_option(self, _option: str, default: Any = None) -> Any:
+        return default
+
+    def _execute_module(self, *_arguments: Any, **_options: Any) -> dict[str, Any]:
+        return {"started": True, "finished": False}
+
+    def _low_level_execute_command(self, *_arguments: Any, **_options: Any) -> dict[str, Any]:
+        return {"stdout": ""}
+
+
+def test_a_job_that_tells_no_result_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+        assert now[0] < 2 * in_background.LIMIT, "it is waited for without end"
+
+    monkeypatch.setattr(in_background.time, "sleep", sleep)
+    monkeypatch.setattr(in_background.time, "monotonic", lambda: now[0])
+    result = Unfinished()._follow("1", "/run/x", {})
+    assert result["failed"] is True
+    assert "lamplighter.fleet.model_file has told no result" in result["msg"]
+    assert in_background.LIMIT < now[0] < in_background.LIMIT + 120

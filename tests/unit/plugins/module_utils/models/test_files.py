@@ -3,8 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -204,17 +206,53 @@ def test_too_little_space_is_told_before_the_download(
     assert [where for _path, where in server[1]] == ["bytes=0-1048575"]
 
 
-def test_a_disk_that_fills_keeps_what_came(
-    server: tuple[str, list[tuple[str, str | None]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("size", "kept"), [(7000, 0), ((1 << 20) + 7000, 7000)])
+def test_a_disk_that_fills_keeps_what_came_but_for_some_room(
+    server: tuple[str, list[tuple[str, str | None]]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    size: int,
+    kept: int,
 ) -> None:
     def full(_url: str, partial: str, *_arguments: object) -> None:
-        Path(partial).write_bytes(MODEL[:7000])
+        Path(partial).write_bytes(bytes(size))
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(download, "_fetch", full)
-    with pytest.raises(ModelError, match=r"has no room left for m\.gguf: .* the 7000 bytes that are there wait"):
+    with pytest.raises(ModelError, match=rf"has no room left for m\.gguf: .* the {kept} bytes that are there wait"):
         have(tmp_path, url=f"{server[0]}/m", sha256=SHA256)
     assert left(tmp_path) == {".arriving/m.gguf.part", ".lock"}
+    assert (tmp_path / "models/.arriving/m.gguf.part").stat().st_size == kept
+
+
+def test_a_disk_without_room_for_a_first_byte(
+    server: tuple[str, list[tuple[str, str | None]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(download, "_fetch", full)
+    with pytest.raises(ModelError, match="the 0 bytes that are there wait"):
+        have(tmp_path, url=f"{server[0]}/m", sha256=SHA256)
+
+
+def test_a_long_download_of_another_is_waited_for(
+    server: tuple[str, list[tuple[str, str | None]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """40 GB at 100 Mbit/s take 55 minutes."""
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if sum(slept) >= 5 * 3600:
+            fcntl.flock(held, fcntl.LOCK_UN)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    (tmp_path / "models").mkdir()
+    with (tmp_path / "models/.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert have(tmp_path, url=f"{server[0]}/m", sha256=SHA256).changed
+    assert sum(slept) == 5 * 3600
 
 
 def test_nothing_but_a_model_takes_the_name(tmp_path: Path) -> None:

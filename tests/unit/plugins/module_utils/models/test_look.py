@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -164,9 +165,30 @@ def test_absent(tmp_path: Path, server: Server) -> None:
     install(tmp_path, "tiny:1b")
     (tmp_path / "models").mkdir()
     (tmp_path / "models/tiny:1b.gguf").touch()
-    (one,), problems = see(host(tmp_path, server), wanted)
+    (one,), problems = see(host(tmp_path, server), {**wanted, "engines": ["ollama", "llama_server"]})
     assert set(one["removable"]) == {"ollama", "file"}
     assert (problems, server[1]) == ([], [])
+
+
+ABSENT: list[tuple[dict[str, Any], set[str]]] = [
+    ({}, {"ollama"}),
+    ({"engines": ["ollama"]}, {"ollama"}),
+    ({"engines": ["llama_server"]}, {"file"}),
+    ({"engines": ["ollama"], "url": "http://models.example/chat.gguf"}, {"ollama", "file"}),
+    ({"engines": ["ollama"], "src": "/srv/chat.gguf"}, {"ollama", "file"}),
+]
+
+
+@pytest.mark.parametrize(("given", "gone"), ABSENT)
+def test_absent_leaves_other_engines_theirs(
+    tmp_path: Path, server: Server, given: dict[str, Any], gone: set[str]
+) -> None:
+    registry.publish(tmp_path / "web", "chat:latest", **SHAPE)
+    install(tmp_path, "chat:latest")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/chat.gguf").touch()
+    (one,), _problems = see(host(tmp_path, server), {"name": "chat", "state": "absent", **given})
+    assert set(one["removable"]) == gone
 
 
 def test_no_model_has_more_context_than_it_was_trained_for(tmp_path: Path, server: Server) -> None:
@@ -181,6 +203,49 @@ def test_too_little_disk(tmp_path: Path, server: Server, monkeypatch: pytest.Mon
     (problem,) = see(host(tmp_path, server), file, {"name": "tiny:1b"})[1]
     assert problem.startswith("The models to fetch take 21 MiB, and ")
     assert "have 15 MiB free" in problem
+
+
+def fill(path: Path, size: int, length: int = 0) -> None:
+    """The first bytes of a file; with a length the rest of it is a hole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as output:
+        output.write(b"x" * size)
+        output.flush()
+        os.fsync(output.fileno())
+        output.truncate(max(size, length))
+
+
+def test_what_has_arrived_takes_no_more_room(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look_module, "free_bytes", lambda _folder: 8 << 20)
+    file = {"name": "m", "url": f"{server[0]}/m.gguf", "sha256": "a" * 64}
+    assert len(see(host(tmp_path, server), file)[1]) == 1
+    fill(tmp_path / "models/.arriving/m.gguf.part", 6 << 20)
+    assert see(host(tmp_path, server), file)[1] == []
+    model = {"name": "tiny:1b"}
+    (one,), problems = see(host(tmp_path, server), model)
+    assert len(problems) == 1
+    partial = tmp_path / f"store/blobs/sha256-{one['sha256']}-partial"
+    # As long as the whole, and nothing of it is there yet.
+    fill(partial, 0, one["bytes"])
+    assert len(see(host(tmp_path, server), model)[1]) == 1
+    fill(partial, 6 << 20, one["bytes"])
+    assert see(host(tmp_path, server), model)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("more", "refused"), [({}, False), ({"share": False}, True), ({"share": False, "engine": "llama_server"}, False)]
+)
+def test_a_link_takes_no_room(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any], refused: bool
+) -> None:
+    monkeypatch.setattr(look_module, "free_bytes", lambda _folder: 1 << 20)
+    (tmp_path / "models").mkdir()
+    path = tmp_path / "models/m.gguf"
+    path.write_bytes((tmp_path / "web/m.gguf").read_bytes())
+    write_record(Request(str(path)), "a" * 64)
+    file = {"name": "m", "url": f"{server[0]}/m.gguf", "sha256": "a" * 64, "engines": ["ollama", "llama_server"]}
+    (one,), problems = see(host(tmp_path, server, **more), file)
+    assert (one["there"]["ollama"], len(problems)) == (False, refused)
 
 
 def test_models_text(tmp_path: Path, server: Server) -> None:

@@ -95,6 +95,14 @@ def store(folder: Path, name: str, *contents: bytes) -> list[str]:
     return [f"sha256-{digest}" for digest in digests]
 
 
+def test_a_stopped_engine_has_what_is_on_the_disk(tmp_path: Path) -> None:
+    store(tmp_path, "tiny:latest", b"config", b"layer")
+    api = Api("http://127.0.0.1:1", timeout=1)
+    assert ensure(api, wanted(state="absent", store=str(tmp_path)), 0, check_mode=True) == (True, "", False)
+    other = wanted("other", state="absent", store=str(tmp_path))
+    assert ensure(api, other, 0, check_mode=True) == (False, "", False)
+
+
 def test_blobs(engine: Engine, tmp_path: Path) -> None:
     blobs = store(tmp_path / "from", "tiny:latest", b"config", b"layer")
     (tmp_path / "to").mkdir()
