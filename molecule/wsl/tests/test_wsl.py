@@ -141,7 +141,7 @@ def test_a_value_of_the_user_is_reported_and_replaced_only_when_allowed(world):
     assert world.do("cat /etc/profile.d/mine.sh") == "export OLLAMA_HOST=172.17.0.1"
     run = world.play(wsl_client_replace=True)
     assert run.code == 0, run.output
-    assert world.do("cat /etc/profile.d/mine.sh") == "# lamplighter: export OLLAMA_HOST=172.17.0.1"
+    assert world.do("cat /etc/profile.d/mine.sh") == ": # lamplighter: export OLLAMA_HOST=172.17.0.1"
 
 
 def test_a_proxy_does_not_swallow_the_request(world):

@@ -25,7 +25,7 @@ _VALUE = re.compile(
     r"OLLAMA_HOST(?:=|[ \t]+)[\"']?([^\"'\s#;]+)",
     re.MULTILINE,
 )
-_REPLACED = re.compile(r"^# lamplighter: ", re.MULTILINE)
+_REPLACED = re.compile(r"^(?:: )?# lamplighter: ", re.MULTILINE)
 _PROXY = re.compile(r"^[ \t]*(?:export[ \t]+)?((?:https?|all)_proxy)=[\"']?([^\"'\s#]+)", re.MULTILINE | re.IGNORECASE)
 
 

@@ -23,6 +23,7 @@ VALUES = [
     ("OLLAMA_HOST=$(ip route show default | awk '{print $3}')", ["$(ip"]),
     ("# export OLLAMA_HOST=desk", []),
     ("# lamplighter: export OLLAMA_HOST=desk", []),
+    (": # lamplighter: export OLLAMA_HOST=desk", []),
     ("MY_OLLAMA_HOST=desk", []),
     ("OLLAMA_HOSTS=desk", []),
     (OURS, []),
@@ -45,7 +46,8 @@ def test_what_there_is(tmp_path: Path) -> None:
         "usr/bin/fish": "",
         "usr/bin/podman": "",
         "home/ada/.bashrc": "export OLLAMA_HOST=172.17.0.1\n",
-        "root/.config/fish/config.fish": "# lamplighter: set -gx OLLAMA_HOST desk\n",
+        "root/.config/fish/config.fish": ": # lamplighter: set -gx OLLAMA_HOST desk\n",
+        "home/ada/.pam_environment": "# lamplighter: OLLAMA_HOST=desk\n",
         "etc/systemd/system/ollama.service": "[Service]\nEnvironment=OLLAMA_HOST=0.0.0.0\n",
     }
     assert gather(Sysroot(write(tmp_path, tree))) == {
@@ -56,7 +58,7 @@ def test_what_there_is(tmp_path: Path) -> None:
                 "said": "/home/ada/.bashrc says OLLAMA_HOST=172.17.0.1",
             }
         ],
-        "replaced": ["/root/.config/fish/config.fish"],
+        "replaced": ["/root/.config/fish/config.fish", "/home/ada/.pam_environment"],
         "proxies": ["http://proxy:3128"],
         "bashrc": "/etc/bash.bashrc",
         "zshenv": "/etc/zsh/zshenv",

@@ -1,0 +1,83 @@
+# Copyright (c) Lamplighter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tasks of the role do to files of others, by the modules that they name."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible.modules import blockinfile, replace
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+ROLE = Path(__file__).parents[2] / "roles/wsl_client"
+
+
+def load(path: str) -> Any:
+    return DataLoader().load_from_file(str(ROLE / path), trusted_as_template=True)
+
+
+def variables(**more: Any) -> dict[str, Any]:
+    return {**load("vars/main.yml"), **more}
+
+
+def do(capsys: pytest.CaptureFixture[str], module: Any, tasks: str, path: str, there: Path) -> dict[str, Any]:
+    """The task that uses this module, for a file of this path, which is really in another place."""
+    name = f"ansible.builtin.{module.__name__.rpartition('.')[2]}"
+    task = next(task for task in load(f"tasks/{tasks}.yml") if name in task)
+    given = Templar(DataLoader(), variables=variables(item=path)).template(task[name])
+    with patch_module_args({**given, "path": str(there)}), pytest.raises(SystemExit):
+        module.main()
+    done: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return done
+
+
+IF = "if true; then\n  export OLLAMA_HOST=desk # mine\nfi\n"
+FILES = [
+    ("/home/ada/.bashrc", IF, "if true; then\n: # lamplighter:   export OLLAMA_HOST=desk # mine\nfi\n"),
+    ("/etc/fish/conf.d/a.fish", "set -gx OLLAMA_HOST desk\n", ": # lamplighter: set -gx OLLAMA_HOST desk\n"),
+    ("/etc/environment.d/a.conf", "OLLAMA_HOST=desk\n", "# lamplighter: OLLAMA_HOST=desk\n"),
+    (
+        "/etc/systemd/system.conf.d/a.conf",
+        "[Manager]\nDefaultEnvironment=OLLAMA_HOST=desk\n",
+        "[Manager]\n# lamplighter: DefaultEnvironment=OLLAMA_HOST=desk\n",
+    ),
+    ("/root/.pam_environment", "OLLAMA_HOST=desk\n", "# lamplighter: OLLAMA_HOST=desk\n"),
+]
+
+
+@pytest.mark.parametrize(("path", "before", "after"), FILES)
+def test_what_others_set_does_nothing_and_comes_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], path: str, before: str, after: str
+) -> None:
+    there = tmp_path / "file"
+    there.write_text(before)
+    for changed in (True, False):
+        assert do(capsys, replace, "replace", path, there)["changed"] is changed
+        assert there.read_text() == after
+    if path.endswith(".bashrc"):
+        assert subprocess.run(["bash", "-n", there], check=False).returncode == 0
+    assert do(capsys, replace, "uninstall", path, there)["changed"]
+    assert there.read_text() == before
+
+
+def test_a_file_that_was_never_there_has_no_block_to_lose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = do(capsys, blockinfile, "uninstall", "/etc/zsh/zshenv", tmp_path / "zshenv")
+    assert done["changed"] is False
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("podman", "systemd", "linked"), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_podman_is_linked_to_what_only_the_unit_writes(podman: bool, systemd: bool, linked: bool) -> None:
+    when = next(task["when"] for task in load("tasks/wire.yml") if "podman.yml" in task.values())
+    facts = {"wsl_client_facts": {"podman": podman}, "gpu_facts": {"wsl": {"systemd": systemd}}}
+    templar = Templar(DataLoader(), variables=variables(ansible_facts=facts))
+    assert templar.template(trust_as_template(f"{{{{ {when} }}}}")) is linked
