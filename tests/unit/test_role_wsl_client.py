@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible.modules import blockinfile, replace
+from ansible.modules import replace
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
 ROLE = Path(__file__).parents[2] / "roles/wsl_client"
+REPLACE = "ansible.builtin.replace"
 
 
 def load(path: str) -> Any:
@@ -27,13 +28,12 @@ def variables(**more: Any) -> dict[str, Any]:
     return {**load("vars/main.yml"), **more}
 
 
-def do(capsys: pytest.CaptureFixture[str], module: Any, tasks: str, path: str, there: Path) -> dict[str, Any]:
-    """The task that uses this module, for a file of this path, which is really in another place."""
-    name = f"ansible.builtin.{module.__name__.rpartition('.')[2]}"
-    task = next(task for task in load(f"tasks/{tasks}.yml") if name in task)
-    given = Templar(DataLoader(), variables=variables(item=path)).template(task[name])
+def do(capsys: pytest.CaptureFixture[str], tasks: str, path: str, there: Path) -> dict[str, Any]:
+    """What replaces lines in a file of this path, which is really in another place."""
+    arguments = next(task[REPLACE] for task in load(f"tasks/{tasks}.yml") if REPLACE in task)
+    given = Templar(DataLoader(), variables=variables(item=path)).template(arguments)
     with patch_module_args({**given, "path": str(there)}), pytest.raises(SystemExit):
-        module.main()
+        replace.main()
     done: dict[str, Any] = json.loads(capsys.readouterr().out)
     return done
 
@@ -59,18 +59,20 @@ def test_what_others_set_does_nothing_and_comes_back(
     there = tmp_path / "file"
     there.write_text(before)
     for changed in (True, False):
-        assert do(capsys, replace, "replace", path, there)["changed"] is changed
+        assert do(capsys, "replace", path, there)["changed"] is changed
         assert there.read_text() == after
     if path.endswith(".bashrc"):
         assert subprocess.run(["bash", "-n", there], check=False).returncode == 0
-    assert do(capsys, replace, "uninstall", path, there)["changed"]
+    assert do(capsys, "uninstall", path, there)["changed"]
     assert there.read_text() == before
 
 
-def test_a_file_that_was_never_there_has_no_block_to_lose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    done = do(capsys, blockinfile, "uninstall", "/etc/zsh/zshenv", tmp_path / "zshenv")
-    assert done["changed"] is False
-    assert list(tmp_path.iterdir()) == []
+def test_blocks_are_taken_only_from_files_that_are_there() -> None:
+    loop = next(task["loop"] for task in load("tasks/uninstall.yml") if "ansible.builtin.blockinfile" in task)
+    found = [{"item": "/etc/bash.bashrc", "stat": {"exists": True}}, {"item": "/etc/zshenv", "stat": {"exists": False}}]
+    facts = {"wsl_client_facts": {"bashrc": "/etc/bash.bashrc", "zshenv": "/etc/zshenv"}}
+    given = variables(__wsl_client_shells={"results": found}, ansible_facts=facts)
+    assert Templar(DataLoader(), variables=given).template(loop) == ["/etc/bash.bashrc"]
 
 
 @pytest.mark.parametrize(
