@@ -25,6 +25,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.powershe
     asking,
     doing,
     script,
+    waiting,
 )
 from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.state import (
     FIREWALL,
@@ -282,7 +283,12 @@ def _install(change: Change, found: dict[str, Any], arguments: dict[str, Any], a
     quiet = ["/VERYSILENT", "/NORESTART", "/SUPPRESSMSGBOXES"]
     if change.after is None:
         program = f"{found['folder']}\\unins000.exe"
-        _finished(ask(script([asking("exit", _started(program, quiet))]), _LONG), program)
+        # It goes on in a copy of itself, for which it does not wait.
+        removing: Expression = [
+            Command("Start-Process", {"FilePath": program, "ArgumentList": quiet, "Wait": True, "PassThru": True}),
+            Command("Select-Object", {"Property": ["ExitCode"]}),
+        ]
+        _finished(ask(script([asking("exit", removing)]), _LONG)["exit"][0]["ExitCode"], program)
         return
     install = arguments["install"]
     path = changing.download_path(install["version"])
@@ -302,16 +308,12 @@ def _install(change: Change, found: dict[str, Any], arguments: dict[str, Any], a
         raise WindowsError(
             f"{install['url']} has the checksum {actual}, not {install['sha256'].lower()}: nothing was installed."
         )
-    answer = ask(script([asking("exit", _started(path, quiet)), doing(remove)]), _LONG)
-    _finished(answer, install["url"])
+    # At its end it starts the tray application, which stays.
+    installing: Expression = [Command("Start-Process", {"FilePath": path, "ArgumentList": quiet, "PassThru": True})]
+    answer = ask(script([waiting("exit", installing), doing(remove)]), _LONG)
+    _finished(answer["exit"][0], install["url"])
 
 
-def _started(program: Any, arguments: list[str]) -> list[Command]:
-    parameters = {"FilePath": program, "ArgumentList": arguments, "Wait": True, "PassThru": True}
-    return [Command("Start-Process", parameters), Command("Select-Object", {"Property": ["ExitCode"]})]
-
-
-def _finished(answer: dict[str, Any], program: str) -> None:
-    code = answer["exit"][0]["ExitCode"]
+def _finished(code: Any, program: str) -> None:
     if code != 0:
         raise WindowsError(f"{program} ended with exit code {code}: nothing was changed after it.")

@@ -124,6 +124,15 @@ def asking(key: str, what: Expression) -> str:
     return f"$out[{literal(key)}] = @({expression(what)})"
 
 
+def waiting(key: str, what: Expression) -> str:
+    """The exit code of a process that is started here. Start-Process -Wait would wait for what it starts, too.
+
+    The exit code is known only where the handle was taken while it ran.
+    """
+    taken = "$null = $process.Handle; $process.WaitForExit()"
+    return f"$process = {expression(what)}; {taken}; $out[{literal(key)}] = @($process.ExitCode)"
+
+
 def script(lines: list[str]) -> str:
     return "\n".join([*PROLOGUE, *lines, *EPILOGUE])
 

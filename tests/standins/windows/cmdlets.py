@@ -191,9 +191,13 @@ def start_process(session: Session, given: Parameters, items: Items | None) -> I
         machine.start_ollama(dict(session.environment))
         return []
     silent = set(texts(given.get("ArgumentList"))) == {"/VERYSILENT", "/NORESTART", "/SUPPRESSMSGBOXES"}
-    if not (silent and given.get("Wait") and given.get("PassThru")):
+    removing = path.lower() == f"{machine.folder}\\unins000.exe".lower()
+    if not (silent and given.get("PassThru")):
         raise CmdletError("A window of the installer waits for somebody.")
-    if path.lower() == f"{machine.folder}\\unins000.exe".lower() and machine.state["ollama"]:
+    if bool(given.get("Wait")) is not removing:
+        why = "goes on in a copy of itself" if removing else "starts the tray application, and -Wait waits for it, too"
+        raise CmdletError(f"This program {why}.")
+    if removing and machine.state["ollama"]:
         machine.stop_all()
         machine.state["ollama"] = None
         return [{"ExitCode": 0}]

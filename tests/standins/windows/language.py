@@ -3,9 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The part of PowerShell's language that Lamplighter writes: anything else is a ParserError.
 
-A statement is a tuple: ("set", name, value), ("store", key, expression), ("do", expression), ("error", key),
-("try", statements, statements) or ("print",). An expression is ("call", method, arguments), ("elevated",) or
-("pipe", [(name, {parameter: value})]); a value is a text, a list of texts, True, False or ("expand", text).
+A statement is a tuple: ("set", name, value), ("store", key, expression), ("wait", key, expression),
+("do", expression), ("error", key), ("try", statements, statements) or ("print",). An expression is
+("call", method, arguments), ("elevated",) or ("pipe", [(name, {parameter: value})]); a value is a text, a list of
+texts, True, False or ("expand", text).
 """
 
 from __future__ import annotations
@@ -110,6 +111,8 @@ def _statement(reader: Reader) -> tuple:
     if reader.has("$null"):
         reader.need("=")
         return ("do", _expression(reader))
+    if reader.has("$process"):
+        return _wait(reader)
     if reader.has("$out"):
         if reader.has("["):
             return _store(reader)
@@ -130,6 +133,17 @@ def _statement(reader: Reader) -> tuple:
         reader.at += len(PRINT)
         return ("print", before, reader.string())
     return ("do", _expression(reader))
+
+
+def _wait(reader: Reader) -> tuple:
+    """Without the handle there is no exit code, and before the end of the process neither."""
+    reader.need("=")
+    started = _expression(reader)
+    for text in (";", "$null = $process.Handle", ";", "$process.WaitForExit()", ";", "$out["):
+        reader.need(text)
+    key = reader.string()
+    reader.need("] = @($process.ExitCode)")
+    return ("wait", key, started)
 
 
 def _store(reader: Reader) -> tuple:

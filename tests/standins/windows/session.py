@@ -51,6 +51,8 @@ class Session:
                 self.statements(parts[1])
         elif kind == "store":
             self.out[parts[0]] = self.value(parts[1])
+        elif kind == "wait":
+            self.out[parts[0]] = [one["ExitCode"] for one in self.value(parts[1])]
         elif kind == "error":
             self.out[parts[0]] = self.message
         elif kind == "do":

@@ -21,6 +21,9 @@ from tests.standins.windows.session import Session
 PROGRAM = Path(__file__).parents[2] / "standins/windows/powershell.exe"
 RULE = "New-NetFirewallRule -Name 'a' -DisplayName 'A' -Protocol 'TCP' -LocalPort '11434'"
 
+QUIET = "'/VERYSILENT','/NORESTART','/SUPPRESSMSGBOXES'"
+REMOVER = "C:\\Users\\Ada\\AppData\\Local\\Programs\\Ollama\\unins000.exe"
+
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
@@ -49,6 +52,9 @@ def machine(tmp_path: Path) -> Machine:
         ("Get-ItemProperty -LiteralPath 'HKCU:\\Enviroment'", "Cannot find path"),
         ("[Environment]::SetEnvironmentVariable('A', 'b', 'Usr')", "Cannot convert"),
         ("[Environment]::SetEnvVariable('A', 'b', 'User')", "no method named"),
+        (f"Start-Process -FilePath 'C:\\x.exe' -ArgumentList {QUIET} -PassThru -Wait", "-Wait waits for it, too"),
+        (f"Start-Process -FilePath '{REMOVER}' -ArgumentList {QUIET} -PassThru", "in a copy of itself"),
+        ("$process = Get-NetFirewallRule; $process.WaitForExit()", "ParserError"),
         ("Get-NetFirewallRule -Name 'a' 'b'", "ParserError"),
         ('Get-NetFirewallRule -Name "a"', "ParserError"),
         ("Get-NetFirewallRule -Name $x", "ParserError"),
