@@ -35,7 +35,9 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.state im
 SCOPES = {"user": "User", "machine": "Machine"}
 _TASK_XML = (
     '<Task version="1.2" xmlns="http://schemas.microsoft.com/windows/2004/02/mit/task">'
-    "<RegistrationInfo><Description>{description}</Description></RegistrationInfo>"
+    # Everybody may read it: without that, only an administrator sees a task of the system.
+    "<RegistrationInfo><SecurityDescriptor>D:(A;;FA;;;BA)(A;;FA;;;SY)(A;;FR;;;AU)</SecurityDescriptor>"
+    "<Description>{description}</Description></RegistrationInfo>"
     "<Triggers><BootTrigger/><EventTrigger><Subscription>{subscription}</Subscription></EventTrigger></Triggers>"
     '<Principals><Principal id="Author"><UserId>S-1-5-18</UserId><RunLevel>HighestAvailable</RunLevel></Principal>'
     "</Principals><Settings><MultipleInstancesPolicy>IgnoreNew</MultipleInstancesPolicy>"

@@ -219,7 +219,8 @@ def _make(
     installs = next((change for change in possible if change.key == "install"), None)
     there = found["installed"] if installs is None else installs.after is not None
     restart = there and arguments["restart"] and (bool(stale) or not running or installs is not None)
-    by_hand = "" if arguments["interactive"] or found["services"] else BY_HAND
+    startable = arguments["interactive"] and (found["folder"] or installs)
+    by_hand = "" if startable or found["services"] else BY_HAND
     if found["services"] and not found["elevated"]:
         by_hand = changing.shown(changing.start_again(found))
     if restart and by_hand:

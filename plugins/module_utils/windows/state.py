@@ -33,6 +33,8 @@ UNINSTALL = [
     "HKCU:\\Software\\Microsoft\\Windows\\CurrentVersion\\Uninstall\\*",
     "HKLM:\\Software\\Microsoft\\Windows\\CurrentVersion\\Uninstall\\*",
 ]
+# Other programs have its name in theirs.
+_OLLAMA = re.compile(r"Ollama( version .*| \d.*)?")
 STORES = {
     "user": "HKCU:\\Environment",
     "machine": "HKLM:\\SYSTEM\\CurrentControlSet\\Control\\Session Manager\\Environment",
@@ -215,8 +217,8 @@ def facts(answer: dict[str, Any], port: int) -> dict[str, Any]:
         "processes",
         "record",
     )
-    installed = next(iter(_list(answer, "installed")), None)
-    folder = str((installed or {}).get("InstallLocation") or "").rstrip("\\") or None
+    installed = next((one for one in _list(answer, "installed") if _OLLAMA.fullmatch(str(one["DisplayName"]))), None)
+    folder = str((installed or {}).get("InstallLocation") or "").rstrip("\\") or _folder_of(_list(answer, "processes"))
     adapter = next(iter(_list(answer, "adapter")), None)
     hyperv = next(iter(_list(answer, "hyperv")), None)
     mode = networking_mode("\n".join(lines(answer, "wslconfig")))
@@ -254,6 +256,13 @@ def facts(answer: dict[str, Any], port: int) -> dict[str, Any]:
         "record": _record(lines(answer, "record")),
         "log": next(iter(_list(answer, "log")), None),
     }
+
+
+def _folder_of(processes: list[dict[str, Any]]) -> str | None:
+    """Where the Ollama that runs is: an MSI may not tell where it put it."""
+    programs = {str(one["Name"]).lower(): str(one.get("ExecutablePath") or "") for one in processes}
+    path = programs.get("ollama app.exe") or programs.get("ollama.exe") or ""
+    return path.rpartition("\\")[0] or None
 
 
 def _below(path: Any, folder: str | None) -> bool:

@@ -68,7 +68,7 @@ def get_item_property(session: Session, given: Parameters, items: Items | None) 
             found.append({"DisplayName": "Paint", "DisplayVersion": "1.0"})
             if state["ollama"]:
                 version = state["ollama"]["version"]
-                place = f"{session.machine.folder}\\"
+                place = "" if state["ollama"].get("msi") else f"{session.machine.folder}\\"
                 name = f"Ollama version {version}"
                 found.append({"DisplayName": name, "DisplayVersion": version, "InstallLocation": place})
         elif path != "HKLM:\\Software\\Microsoft\\Windows\\CurrentVersion\\Uninstall\\*":
@@ -344,7 +344,12 @@ def remove_hyperv_rule(session: Session, given: Parameters, items: Items | None)
 
 @cmdlet("Get-ScheduledTask")
 def get_scheduled_task(session: Session, given: Parameters, items: Items | None) -> Items:
-    found = [task for task in session.machine.state["tasks"] if task["TaskPath"] == given["TaskPath"]]
+    # A task of the system is seen by an administrator, and by others if it says so itself.
+    found = [
+        task
+        for task in session.machine.state["tasks"]
+        if task["TaskPath"] == given["TaskPath"] and (session.elevated or "(A;;FR;;;AU)" in task["Xml"])
+    ]
     if not found:
         raise LookupError(
             f"No MSFT_ScheduledTask objects found with property 'TaskPath' equal to '{given['TaskPath']}'."

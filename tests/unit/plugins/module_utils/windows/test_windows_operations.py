@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lamplighter.fleet.plugins.module_utils.windows import firewall, interop
+from ansible_collections.lamplighter.fleet.plugins.module_utils.windows import firewall, interop, operations, state
 from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.powershell import WindowsError
 
 from tests.unit.windows_host import WAN_RULE, Windows
@@ -282,6 +282,36 @@ def test_a_restart_that_windows_does_not_make_is_no_success(
     for _run in range(2):
         with pytest.raises(WindowsError, match=message):
             windows.run("apply", environment={"OLLAMA_DEBUG": "1"})
+
+
+MSI = {"version": "0.32.15", "autostart": True, "msi": True}
+
+
+def test_an_ollama_that_does_not_tell_its_folder_is_started_from_where_it_runs(tmp_path: Path) -> None:
+    windows = Windows(tmp_path, ollama=MSI)
+    assert windows.run("apply", environment={"OLLAMA_DEBUG": "1"})["pending"] == []
+    assert windows.server()["OLLAMA_DEBUG"] == "1"
+
+
+def test_an_ollama_in_an_unknown_folder_is_left_to_its_person(tmp_path: Path) -> None:
+    windows = Windows(tmp_path, ollama=MSI)
+    for process in windows.state["processes"]:
+        process["ExecutablePath"] = None
+    before = copy.deepcopy(windows.state["processes"])
+    result = windows.run("apply", environment={"OLLAMA_DEBUG": "1"})
+    assert [one["command"] for one in result["pending"]] == [operations.BY_HAND]
+    assert windows.state["processes"] == before
+    assert windows.state["environment"]["user"]["OLLAMA_DEBUG"] == "1"
+
+
+@pytest.mark.parametrize("name", ["Ollama", "Ollama 0.32.15", "Ollama version 0.32.15"])
+def test_a_program_with_ollama_in_its_name_is_not_taken_for_it(tmp_path: Path, name: str) -> None:
+    windows = Windows(tmp_path)
+    answer = windows.ask(state.reading_script(state.questions(11434)))
+    other = {"DisplayName": "Ollama Companion", "DisplayVersion": "9.9.9", "InstallLocation": "C:\\Companion\\"}
+    found = state.facts({**answer, "installed": [other, {**answer["installed"][0], "DisplayName": name}]}, 11434)
+    assert (found["version"], found["folder"]) == ("0.32.15", windows.machine.folder)
+    assert not state.facts({**answer, "installed": [other]}, 11434)["installed"]
 
 
 def test_over_the_network_the_tray_application_is_left_to_its_person(tmp_path: Path) -> None:
