@@ -193,6 +193,12 @@ wide:
   type: list
   elements: dict
   sample: [{name: ollama.exe, id: "{1B}", reason: it admits Any on Any}]
+blocking:
+  description: The firewall rules that keep WSL2 from Ollama. They are left alone.
+  returned: V(operation=apply)
+  type: list
+  elements: dict
+  sample: [{name: ollama.exe, id: "{2C}"}]
 wsl:
   description: The adapter of WSL2 on Windows; null where there is none.
   returned: V(operation=firewall)

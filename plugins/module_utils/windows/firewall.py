@@ -44,7 +44,7 @@ def _is_ollama(program: str) -> bool:
     )
 
 
-def admitting(parts: dict[str, Any], port: int) -> list[dict[str, Any]]:
+def admitting(parts: dict[str, Any], port: int, kind: str = "rules") -> list[dict[str, Any]]:
     """Enabled inbound rules that let somebody reach Ollama on this port. A rule's filters have its InstanceID.
 
     What a store application may do (Package) is not Ollama's.
@@ -54,7 +54,7 @@ def admitting(parts: dict[str, Any], port: int) -> list[dict[str, Any]]:
         for one in parts.get(name) or []:
             filters.setdefault(str(one.get("InstanceID")), {}).update(one)
     rules = []
-    for rule in parts.get("rules") or []:
+    for rule in parts.get(kind) or []:
         known = filters.get(str(rule.get("InstanceID")), {})
         admits = (
             str(known.get("Protocol", "Any")).lower() in ("tcp", "6", "any")
@@ -107,6 +107,26 @@ def wider_than_wsl(rules: list[dict[str, Any]], wsl: dict[str, Any] | None) -> l
             reason = f"it admits {', '.join(outside)} on {', '.join(aliases)}"
             wide.append({"name": rule.get("display_name") or rule["name"], "id": rule["name"], "reason": reason})
     return wide
+
+
+def blocking(parts: dict[str, Any], port: int, wsl: dict[str, Any]) -> list[dict[str, str]]:
+    """The rules that keep WSL2 out. One that blocks beats all that admit; Windows makes them for a question that
+    somebody has answered with Cancel."""
+    network = ipaddress.IPv4Network(subnet(wsl)) if wsl.get("address") else None
+    return [
+        {"name": rule["display_name"], "id": rule["name"]}
+        for rule in admitting(parts, port, "blocks")
+        if any(alias == "Any" or alias.startswith(ADAPTER) for alias in rule["interface_alias"])
+        and all(any(_meets(text, network) for text in rule[key]) for key in ("local_address", "remote_address"))
+    ]
+
+
+def _meets(text: str, network: ipaddress.IPv4Network | None) -> bool:
+    """Whether an address, a network, a range or a name of Windows has something of this network in it."""
+    first, last = (_network(part) for part in (text.partition("-")[0], text.rpartition("-")[2]))
+    if not (first and last and network):
+        return text.lower() in ("any", "localsubnet", "localsubnet4")
+    return first[0] <= network[-1] and network[0] <= last[-1]
 
 
 def wanted_rule(wsl: dict[str, Any] | None, port: int, scope: str) -> dict[str, Any]:

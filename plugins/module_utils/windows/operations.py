@@ -100,11 +100,18 @@ def apply(arguments: dict[str, Any], ask: Ask, check: bool) -> dict[str, Any]:
     wanted = _missing(found, arguments)
     result = _make(found, wanted, arguments, ask, check, lambda now: _missing(now, arguments))
     result["wide"] = firewall.wider_than_wsl(result["state"]["firewall"], result["state"]["wsl"])
+    # Where the loopback address is shared, no firewall is in between.
+    result["blocking"] = result["state"]["blocking"] if arguments["firewall"] == "present" else []
     return result
 
 
 def warnings(result: dict[str, Any]) -> list[str]:
-    return [
+    blocked = [
+        f"The Windows firewall rule {rule['name']} keeps WSL2 from Ollama, whatever another one admits. "
+        f"In PowerShell, as administrator: {changing.shown([[Command('Remove-NetFirewallRule', {'Name': rule['id']})]])}"
+        for rule in result.get("blocking", [])
+    ]
+    return blocked + [
         f"The Windows firewall rule {rule['name']} ({rule['id']}) opens Ollama to more than WSL2: {rule['reason']}."
         for rule in result.get("wide", [])
     ]

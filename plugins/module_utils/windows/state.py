@@ -135,6 +135,10 @@ FIREWALL: dict[str, Expression] = {
         Command("Get-NetFirewallRule", {"Direction": "Inbound", "Enabled": "True", "Action": "Allow"}),
         _select("InstanceID", "Name", "DisplayName"),
     ],
+    "blocks": [
+        Command("Get-NetFirewallRule", {"Direction": "Inbound", "Enabled": "True", "Action": "Block"}),
+        _select("InstanceID", "Name", "DisplayName"),
+    ],
     "ports": _filter("Port", "Protocol", "LocalPort"),
     "addresses": _filter("Address", "LocalAddress", "RemoteAddress"),
     "interfaces": _filter("Interface", "InterfaceAlias"),
@@ -209,6 +213,7 @@ def facts(answer: dict[str, Any], port: int) -> dict[str, Any]:
         "user",
         "machine",
         "rules",
+        "blocks",
         "ports",
         "addresses",
         "interfaces",
@@ -245,6 +250,7 @@ def facts(answer: dict[str, Any], port: int) -> dict[str, Any]:
         "environment": {store: _variables(answer, store) for store in STORES},
         "wsl": wsl,
         "firewall": firewall.admitting(answer, port),
+        "blocking": firewall.blocking(answer, port, wsl),
         "own_rule": bool(_list(answer, "own_rule")),
         "hyperv": hyperv
         and {

@@ -359,6 +359,36 @@ def test_rules_of_others_are_told_and_left(tmp_path: Path) -> None:
     assert names(windows) == ["{1B}", firewall.RULE]
 
 
+BLOCKS: list[tuple[dict[str, Any], bool]] = [
+    ({}, True),
+    ({"Program": "Any", "LocalPort": "11434"}, True),
+    ({"RemoteAddress": ["10.0.0.1", "172.22.0.0/255.255.0.0"]}, True),
+    ({"RemoteAddress": "172.22.31.0-172.22.32.9"}, True),
+    ({"InterfaceAlias": "vEthernet (WSL (Hyper-V firewall))"}, True),
+    ({"Action": "Allow"}, False),
+    ({"Enabled": "False"}, False),
+    ({"Direction": "Outbound"}, False),
+    ({"Protocol": "UDP"}, False),
+    ({"Program": "C:\\other.exe"}, False),
+    ({"RemoteAddress": ["203.0.113.0/24", "fe80::/10", "Internet"]}, False),
+    ({"RemoteAddress": "172.22.32.0-172.22.40.0"}, False),
+    ({"LocalAddress": "192.168.178.20"}, False),
+    ({"InterfaceAlias": "Ethernet"}, False),
+]
+
+
+@pytest.mark.parametrize(("rule", "blocks"), BLOCKS)
+def test_a_rule_that_beats_ours_is_told_with_its_remedy(tmp_path: Path, rule: dict[str, Any], blocks: bool) -> None:
+    name = "TCP Query User{2C}C:\\it's\\ollama.exe"
+    blocked = {**WAN_RULE, "Name": name, "InstanceID": name, "Action": "Block", **rule}
+    windows = Windows(tmp_path, elevated=True, rules=[blocked])
+    told = [text for text in operations.warnings(windows.run("apply", **NAT)) if "keeps WSL2 from Ollama" in text]
+    remedy = "administrator: Remove-NetFirewallRule -Name 'TCP Query User{2C}C:\\it''s\\ollama.exe'"
+    assert [text.endswith(remedy) for text in told] == [True] * blocks
+    windows.machine.reboot(None, "mirrored")
+    assert windows.run("apply", **NAT)["blocking"] == []
+
+
 @pytest.mark.parametrize("there", [None, {"version": "0.32.15", "autostart": True}])
 def test_an_installer_with_the_right_checksum_is_run(tmp_path: Path, there: dict[str, Any] | None) -> None:
     windows = Windows(tmp_path, ollama=there, web={URL: {"content": SETUP}})
