@@ -107,8 +107,8 @@ def apply(arguments: dict[str, Any], ask: Ask, check: bool) -> dict[str, Any]:
 
 def warnings(result: dict[str, Any]) -> list[str]:
     blocked = [
-        f"The Windows firewall rule {rule['name']} keeps WSL2 from Ollama, whatever another one admits. "
-        f"In PowerShell, as administrator: {changing.shown([[Command('Remove-NetFirewallRule', {'Name': rule['id']})]])}"
+        f"The Windows firewall rule {rule['name']} keeps WSL2 from Ollama, whatever another one admits. In PowerShell, "
+        f"as administrator: {changing.shown([[Command('Remove-NetFirewallRule', {'Name': rule['id']})]])}"
         for rule in result.get("blocking", [])
     ]
     return blocked + [
