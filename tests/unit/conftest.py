@@ -7,8 +7,13 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.unit.ollama_api import Engine
+
+# How fast this machine is says nothing about the code, and in a fresh clone Hypothesis has to make its tables first.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture

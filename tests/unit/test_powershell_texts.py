@@ -21,7 +21,7 @@ import pytest
 import tree_sitter_powershell
 from ansible_collections.lamplighter.fleet.plugins.module_utils.windows import powershell
 from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.powershell import Call, Command, Expanded
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tree_sitter import Language, Node, Parser
 
@@ -209,7 +209,6 @@ def test_no_text_is_written_but_by_the_builder() -> None:
 VALUES = st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="\u2028\u2029"), max_size=60)
 
 
-@settings(deadline=None)
 @given(VALUES, VALUES)
 @example(NASTY[0], NASTY[1])
 @example(NASTY[2], NASTY[6])

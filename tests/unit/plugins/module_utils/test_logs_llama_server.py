@@ -431,7 +431,7 @@ FRAGMENTS = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.one_of(FRAGMENTS, st.text(max_size=60)), max_size=30))
 def test_nothing_makes_it_raise(lines: list[str]) -> None:
     result = read(lines)
@@ -439,7 +439,7 @@ def test_nothing_makes_it_raise(lines: list[str]) -> None:
     assert result["starts"] >= 0
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(sorted(CASES)), st.integers(0, 4000))
 def test_a_cut_log_is_never_more_confident(name: str, tail: int) -> None:
     rank = {None: 0, "discovery": 1, "load": 2}

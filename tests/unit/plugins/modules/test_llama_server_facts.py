@@ -17,7 +17,7 @@ from ansible_collections.lamplighter.fleet.plugins.modules import llama_server_f
 PROGRAM = """#!/bin/sh
 case $1 in
 --version) echo 'version: 11669 (abc)' >&2 ;;
---help) cat {help} ;;
+--help) cat "{help}" ;;
 --list-devices) [ -z "$GGML_VK_VISIBLE_DEVICES" ] || echo '  Vulkan0: soft (100 MiB, 90 MiB free)' ;;
 esac
 """

@@ -247,7 +247,7 @@ _policy = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(_facts, _policy)
 def test_any_facts_and_policy_give_a_plan_or_a_plain_refusal(facts: dict, policy: dict):
     try:

@@ -138,7 +138,7 @@ LINES = st.tuples(
 )  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(LINES, max_size=6))
 def test_shell_and_module_agree_on_the_gateway(root: Path, lines: list[tuple[str, str, str, str, int, str]]) -> None:
     text = HEADER + "".join(
