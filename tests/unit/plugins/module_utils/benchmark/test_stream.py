@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -97,6 +98,11 @@ def served() -> Iterator[Any]:
                             connection.sendall(part)
                         except OSError:
                             return
+                # A rest of the request that nobody has read would reset the connection under the answer.
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_WR)
+                    while connection.recv(65536):
+                        pass
 
         threading.Thread(target=answer, daemon=True).start()
         return f"http://127.0.0.1:{listener.getsockname()[1]}/"
