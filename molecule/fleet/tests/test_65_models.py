@@ -124,7 +124,7 @@ def test_a_second_run_changes_nothing_and_is_short(once):
 def refused(once, fleet, mirror, published):
     """What does not fit, what is no model, a disk that fills in the middle."""
     (mirror.folder / "page.gguf").write_text("<html>not found</html>")
-    mirror.start(bytes_per_second=3_000_000)
+    mirror.start(bytes_per_second=1_500_000)
     fleet.do("tower", f"rm -rf {FILES}; mkdir {FILES}; mount -t tmpfs -o size=40m none {FILES}")
     page = {"name": "page", "url": f"{mirror.url}/page.gguf", "sha256": "0" * 64}
     both = a_file(mirror, published, engines=["llama_server"])
@@ -135,7 +135,7 @@ def refused(once, fleet, mirror, published):
         },
         playbook=PLAY,
     )
-    fleet.wait_for("tower", f"ls {FILES}/.arriving/*.part")
+    fleet.wait_for("tower", f"test $(stat --format=%s {FILES}/.arriving/*.part) -gt 500000")
     fleet.machine("tower").run(f"dd if=/dev/zero of={FILES}/filling bs=1M")
     return play.wait()
 

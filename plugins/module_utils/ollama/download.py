@@ -17,7 +17,7 @@ from ansible.module_utils.urls import open_url
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.unpack import COPY_BYTES, ReleaseError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-GIVEN_BACK = 1 << 20
+GIVEN_BACK = 1 << 16
 ADVICE = "check the address of the mirror, the proxy and the version"
 
 

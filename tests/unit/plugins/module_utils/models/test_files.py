@@ -206,7 +206,7 @@ def test_too_little_space_is_told_before_the_download(
     assert [where for _path, where in server[1]] == ["bytes=0-1048575"]
 
 
-@pytest.mark.parametrize(("size", "kept"), [(7000, 0), ((1 << 20) + 7000, 7000)])
+@pytest.mark.parametrize(("size", "kept"), [(7000, 0), ((1 << 16) + 7000, 7000)])
 def test_a_disk_that_fills_keeps_what_came_but_for_some_room(
     server: tuple[str, list[tuple[str, str | None]]],
     tmp_path: Path,
