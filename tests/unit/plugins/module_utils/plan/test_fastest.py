@@ -164,6 +164,9 @@ OTHERS: list[tuple[str, dict[str, Any], str | None]] = [
     ("ollama", {"llama_server_units": []}, None),
     ("llama_server", {"service": {"active": "active"}, "unit": {"owner": "ours"}}, "ollama.service"),
     ("llama_server", {"service": {"active": "inactive"}, "unit": {"owner": "installer"}}, None),
+    ("llama_server", {"service": {"active": "activating"}}, "ollama.service"),
+    ("llama_server", {"service": {"active": "inactive", "enabled": True}}, "ollama.service"),
+    ("llama_server", {"service": {"active": "inactive", "enabled": None}}, None),
 ]
 
 
