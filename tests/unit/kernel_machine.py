@@ -28,6 +28,8 @@ class Machine:
 
     def __init__(self, root: Path, tools: dict[str, Callable]) -> None:
         self.root, self.tools, self.calls = root, tools, []
+        # What GRUB would find after a power cut: the files at each sync.
+        self.settled: list[dict[str, str]] = []
         self.write("proc/sys/kernel/osrelease", RELEASE)
         self.write("proc/cmdline", "BOOT_IMAGE=/vmlinuz root=x ro quiet")
         self.write("proc/meminfo", "MemTotal:       16777216 kB\n")
@@ -58,6 +60,9 @@ class Machine:
 
     def execute(self, argv: list[str]) -> tuple[int, str, str]:
         name = os.path.basename(argv[0])
+        if name == "sync":
+            self.settled.append(self.files())
+            return (0, "", "")
         self.calls.append([name, *argv[1:]])
         answer = self.tools[name](self, argv[1:])
         return answer if isinstance(answer, tuple) else (0, answer or "", "")
@@ -71,6 +76,7 @@ class Machine:
 
     def run(self, *params: Param, route: str = "auto", purge: bool = False, check: bool = False) -> dict:
         self.calls.clear()
+        self.settled.clear()
         host = Host(Sysroot(str(self.root)), self.which, self.execute, self.is_root)
         return run(host, list(params), route, purge, check)
 

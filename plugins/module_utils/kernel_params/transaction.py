@@ -173,6 +173,7 @@ def carry_out(host: Host, plan: Plan, state: dict) -> None:
             raise
         if isinstance(plan.loader, loaders.KernelInstall) and plan.loader.unified():
             plan.loader.rebuild()
+        host.settle()
         state["pending"].remove("initramfs")
         remembered.save(host, state)
     if "loader" in plan.owed:
@@ -190,6 +191,7 @@ def carry_out(host: Host, plan: Plan, state: dict) -> None:
         if shared:
             original = exact["before"] if untouched else text
             state["exact"] = {"path": shared, "before": original, "after": host.text(shared)} if plan.managed else {}
+        host.settle()
         state["cmdline"] = plan.cmdline
         state["pending"].remove("loader")
 

@@ -45,6 +45,15 @@ def test_a_second_run_changes_nothing_before_and_after_the_reboot(debian: Machin
     assert [item["ok"] for item in result["in_force"]] == [True, True]
 
 
+def test_what_is_booted_is_where_grub_looks_before_it_counts_as_done(debian: Machine) -> None:
+    debian.run(LIMIT, IOMMU)
+    initramfs, loader = debian.settled
+    assert (OURS in initramfs, DROP_IN in initramfs) == (True, False)
+    assert loader == debian.files()
+    debian.run(LIMIT, IOMMU)
+    assert debian.settled == []
+
+
 def test_a_value_that_did_not_take_is_said_with_its_reason(debian: Machine) -> None:
     debian.run(LIMIT, IOMMU)
     debian.boot("2")
