@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -63,20 +65,53 @@ def read_attached(path: str, signatures: list[dict[str, Any]], catalogue: dict[s
 
 
 def _unpack(path: str, folder: str) -> list[str]:
-    """Unpack plain files and links that stay inside; what else an archive holds is told."""
-    unread, size = [], 0
-    with tarfile.open(path) as archive:
-        for count, member in enumerate(archive):
-            size += member.size
-            if count > _MOST_FILES or size > _MOST_BYTES:
-                unread.append(f"{path}: what comes after {member.name}: the archive is too large")
-                break
-            if not (member.isfile() or member.isdir() or member.issym()):
-                continue
-            try:
-                archive.extract(member, folder, filter="data")
-            except (tarfile.TarError, OSError) as error:
-                unread.append(f"{member.name}: {error}")
+    """Plain files, and links that stay inside; what else an archive holds is told.
+
+    By hand: tarfile's own filters came with patch releases of Python, and Debian 12's 3.11.2 has none.
+    """
+    unread: list[str] = []
+    size, links, inside = 0, [], os.path.realpath(folder) + os.sep
+    try:
+        with tarfile.open(path) as archive:
+            for count, member in enumerate(archive):
+                size += member.size
+                if count > _MOST_FILES or size > _MOST_BYTES:
+                    unread.append(f"{path}: what comes after {member.name}: the archive is too large")
+                    break
+                target = os.path.normpath(inside + member.name)
+                if not f"{target}{os.sep}".startswith(inside):
+                    unread.append(f"{member.name}: it leads out of the archive")
+                elif member.issym():
+                    links.append((target, member.linkname))
+                elif member.isdir():
+                    os.makedirs(target, exist_ok=True)
+                elif member.isfile():
+                    os.makedirs(os.path.dirname(target), exist_ok=True)
+                    with open(target, "wb") as output:
+                        shutil.copyfileobj(archive.extractfile(member), output)  # type: ignore[arg-type]
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        unread.append(f"{path}, from the place on where it is damaged: {error}")
+    return unread + _link(links, inside)
+
+
+def _link(links: list[tuple[str, str]], inside: str) -> list[str]:
+    """After all files, so that none is written through a link. Where one leads is known when all of them are there."""
+    unread, made = [], []
+    for target, text in links:
+        name, parent = os.path.relpath(target, inside), os.path.dirname(target)
+        try:
+            if os.path.realpath(parent) == parent:
+                os.makedirs(parent, exist_ok=True)
+                os.symlink(text, target)
+                made.append((name, target))
+            else:
+                unread.append(f"{name}: it lies behind a link")
+        except OSError as error:
+            unread.append(f"{name}: {error.strerror}")
+    for name, target in made:
+        if not os.path.realpath(target).startswith(inside):
+            os.unlink(target)
+            unread.append(f"{name}: it leads out of the archive")
     return unread
 
 
