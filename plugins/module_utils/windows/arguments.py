@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.firewall import span
 from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.powershell import WindowsError, literal
 
 # Those in which WSL2 reaches what listens on the loopback address of Windows.
@@ -92,7 +93,7 @@ def check_arguments(arguments: dict[str, Any]) -> None:
             if not re.fullmatch(pattern, str(install.get(key) or ""), re.ASCII):
                 wrong.append(f"install.{key} is {install.get(key)!r}: write {example}")
     for one in arguments["hyperv_remote"]:
-        if not re.fullmatch(r"LocalSubnet|Any|[0-9A-Fa-f.:]+([/-][0-9A-Fa-f.:]+)?", one, re.ASCII):
+        if one not in ("LocalSubnet", "Any") and not span(one):
             wrong.append(f"{one!r} is nobody who may reach a port: write an address, a network or LocalSubnet")
     if wrong:
         raise WindowsError("; ".join(wrong) + ".")

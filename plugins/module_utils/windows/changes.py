@@ -139,10 +139,13 @@ TITLE_OF_TASK = "Lamplighter renews its firewall rule for WSL2"
 
 def hyperv(facts: dict[str, Any], ports: list[int], remote: list[str]) -> list[Change]:
     """Inbound connections to WSL2 itself, which mirrored networking puts behind the Hyper-V firewall."""
-    wanted = {"ports": [str(port) for port in ports], "remote": remote} if ports else None
+    wanted = {"ports": [str(port) for port in ports], "remote": remote, "enabled": True} if ports else None
     found = facts["hyperv"]
     if found == wanted or (
-        found and wanted and all(sorted(found[key]) == sorted(wanted[key]) for key in ("ports", "remote"))
+        found
+        and wanted
+        and found["enabled"]
+        and all(firewall.same_addresses(found[key], wanted[key]) for key in ("ports", "remote"))
     ):
         return []
     commands: list[Expression] = []
@@ -150,7 +153,7 @@ def hyperv(facts: dict[str, Any], ports: list[int], remote: list[str]) -> list[C
         commands.append([Command("Remove-NetFirewallHyperVRule", {"Name": firewall.HYPERV_RULE})])
     if wanted:
         commands.append([firewall.new_hyperv_rule(ports, remote)])
-    what = f"the Hyper-V firewall admits ports {', '.join(wanted['ports'])}" if wanted else "our Hyper-V rule is gone"
+    what = f"the Hyper-V firewall admits ports {', '.join(map(str, ports))}" if wanted else "our Hyper-V rule is gone"
     return [Change("hyperv", what, found, wanted, commands, elevated=True)]
 
 
@@ -204,7 +207,8 @@ def start_again(facts: dict[str, Any]) -> list[Expression]:
             for one in order
         ),
         *(Call("SetEnvironmentVariable", (name, effective.get(name), "Process")) for name in names),
-        [Command("Start-Process", {"FilePath": app})],
+        # Without this its window opens in front of whoever sits there.
+        [Command("Start-Process", {"FilePath": app, "ArgumentList": ["hidden"]})],
     ]
 
 

@@ -17,6 +17,8 @@ TITLE = "Ollama for WSL (Lamplighter)"
 WSL_CREATOR = "{40E0AC32-46A5-438A-A0B2-2B479E8F2E90}"
 # Its name ends in ")" or, with the Hyper-V firewall, in " (Hyper-V firewall))".
 ADAPTER = "vEthernet (WSL"
+# https://learn.microsoft.com/windows/win32/fwp/wmi/wfascimprov/msft-netfirewallrule
+_NUMBERS = {"inbound": "1", "true": "1", "allow": "2", "block": "4"}
 
 
 def subnet(wsl: dict[str, Any]) -> str:
@@ -44,7 +46,7 @@ def _is_ollama(program: str) -> bool:
     )
 
 
-def admitting(parts: dict[str, Any], port: int, kind: str = "rules") -> list[dict[str, Any]]:
+def admitting(parts: dict[str, Any], port: int, action: str = "allow") -> list[dict[str, Any]]:
     """Enabled inbound rules that let somebody reach Ollama on this port. A rule's filters have its InstanceID.
 
     What a store application may do (Package) is not Ollama's.
@@ -53,11 +55,13 @@ def admitting(parts: dict[str, Any], port: int, kind: str = "rules") -> list[dic
     for name in ("ports", "addresses", "interfaces", "programs"):
         for one in parts.get(name) or []:
             filters.setdefault(str(one.get("InstanceID")), {}).update(one)
+    wanted = {"Direction": "inbound", "Enabled": "true", "Action": action}
     rules = []
-    for rule in parts.get(kind) or []:
+    for rule in parts.get("rules") or []:
         known = filters.get(str(rule.get("InstanceID")), {})
         admits = (
-            str(known.get("Protocol", "Any")).lower() in ("tcp", "6", "any")
+            all(is_value(rule.get(name), value) for name, value in wanted.items())
+            and str(known.get("Protocol", "Any")).lower() in ("tcp", "6", "any")
             and _holds(texts(known.get("LocalPort", "Any")), port)
             and _is_ollama(str(known.get("Program") or "Any"))
             and not known.get("Package")
@@ -78,25 +82,46 @@ def admitting(parts: dict[str, Any], port: int, kind: str = "rules") -> list[dic
     return rules
 
 
-def _network(text: str) -> ipaddress.IPv4Network | None:
-    """Windows writes 172.22.16.0/255.255.240.0; names such as LocalSubnet are no network."""
+def is_value(found: Any, name: str) -> bool:
+    """ConvertTo-Json writes these as the numbers of MSFT_NetFirewallRule; a person reads them as names."""
+    return str(found).lower() in (name, _NUMBERS[name])
+
+
+def span(text: str) -> tuple[int, int, int] | None:
+    """IP version, first and last of an address, a network or a range (first-last). A name such as LocalSubnet is none.
+
+    Windows gives 172.16.0.0/12 back as 172.16.0.0/255.240.0.0.
+    """
+    first, dash, last = text.partition("-")
     try:
-        return ipaddress.IPv4Network(text, strict=False)
+        one = ipaddress.ip_network(first, strict=False)
+        other = ipaddress.ip_network(last, strict=False) if dash else one
     except ValueError:
         return None
+    low, high = int(one.network_address), int(other.broadcast_address)
+    return (one.version, low, high) if one.version == other.version and low <= high else None
 
 
-def _inside(text: str, outer: ipaddress.IPv4Network) -> bool:
-    """An address, a network or a range (first-last) that is all in it."""
-    networks = [_network(part) for part in text.split("-")]
-    return all(network is not None and network.subnet_of(outer) for network in networks)
+def _inside(text: str, outer: str) -> bool:
+    inner, around = span(text), span(outer)
+    return bool(inner and around and inner[0] == around[0] and around[1] <= inner[1] and inner[2] <= around[2])
+
+
+def _meets(text: str, network: str | None) -> bool:
+    """Whether an address, a network, a range or a name of Windows has something of this network in it."""
+    one, other = span(text), span(network or "")
+    if not (one and other):
+        return text.lower() in ("any", "localsubnet", "localsubnet4")
+    return one[0] == other[0] and one[1] <= other[2] and other[1] <= one[2]
+
+
+def same_addresses(found: list[str], wanted: list[str]) -> bool:
+    return {span(text) or text.lower() for text in found} == {span(text) or text.lower() for text in wanted}
 
 
 def wider_than_wsl(rules: list[dict[str, Any]], wsl: dict[str, Any] | None) -> list[dict[str, str]]:
     """The rules that admit somebody other than WSL2: neither on its adapter only, nor from its subnet only."""
-    allowed = [ipaddress.IPv4Network("127.0.0.0/8")]
-    if wsl and wsl.get("address"):
-        allowed.append(ipaddress.IPv4Network(subnet(wsl)))
+    allowed = ["127.0.0.0/8", "::1", *([subnet(wsl)] if wsl and wsl.get("address") else [])]
     wide = []
     for rule in rules:
         aliases, remote = rule.get("interface_alias") or ["Any"], rule.get("remote_address") or ["Any"]
@@ -112,21 +137,18 @@ def wider_than_wsl(rules: list[dict[str, Any]], wsl: dict[str, Any] | None) -> l
 def blocking(parts: dict[str, Any], port: int, wsl: dict[str, Any]) -> list[dict[str, str]]:
     """The rules that keep WSL2 out. One that blocks beats all that admit; Windows makes them for a question that
     somebody has answered with Cancel."""
-    network = ipaddress.IPv4Network(subnet(wsl)) if wsl.get("address") else None
+    network = subnet(wsl) if wsl.get("address") else None
     return [
         {"name": rule["display_name"], "id": rule["name"]}
-        for rule in admitting(parts, port, "blocks")
+        for rule in admitting(parts, port, "block")
         if any(alias == "Any" or alias.startswith(ADAPTER) for alias in rule["interface_alias"])
         and all(any(_meets(text, network) for text in rule[key]) for key in ("local_address", "remote_address"))
     ]
 
 
-def _meets(text: str, network: ipaddress.IPv4Network | None) -> bool:
-    """Whether an address, a network, a range or a name of Windows has something of this network in it."""
-    first, last = (_network(part) for part in (text.partition("-")[0], text.rpartition("-")[2]))
-    if not (first and last and network):
-        return text.lower() in ("any", "localsubnet", "localsubnet4")
-    return first[0] <= network[-1] and network[0] <= last[-1]
+def removal(name: str) -> str:
+    """For a person: to be entered in an administrator's PowerShell."""
+    return Command("Remove-NetFirewallRule", {"Name": name}).text()
 
 
 def wanted_rule(wsl: dict[str, Any] | None, port: int, scope: str) -> dict[str, Any]:
@@ -147,11 +169,8 @@ def wanted_rule(wsl: dict[str, Any] | None, port: int, scope: str) -> dict[str, 
 
 
 def same_rule(found: dict[str, Any] | None, wanted: dict[str, Any]) -> bool:
-    def comparable(texts: list[str]) -> list[str]:
-        return sorted(str(_network(text) or text) for text in texts)
-
     return found is not None and all(
-        comparable(found[key]) == comparable(value) if isinstance(value, list) else found[key] == value
+        same_addresses(found[key], value) if isinstance(value, list) else found[key] == value
         for key, value in wanted.items()
     )
 

@@ -108,7 +108,7 @@ def apply(arguments: dict[str, Any], ask: Ask, check: bool) -> dict[str, Any]:
 def warnings(result: dict[str, Any]) -> list[str]:
     blocked = [
         f"The Windows firewall rule {rule['name']} keeps WSL2 from Ollama, whatever another one admits. In PowerShell, "
-        f"as administrator: {changing.shown([[Command('Remove-NetFirewallRule', {'Name': rule['id']})]])}"
+        f"as administrator: {firewall.removal(rule['id'])}"
         for rule in result.get("blocking", [])
     ]
     return blocked + [

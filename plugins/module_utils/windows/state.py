@@ -33,6 +33,7 @@ UNINSTALL = [
     "HKCU:\\Software\\Microsoft\\Windows\\CurrentVersion\\Uninstall\\*",
     "HKLM:\\Software\\Microsoft\\Windows\\CurrentVersion\\Uninstall\\*",
 ]
+_INSTALLED = ("DisplayName", "DisplayVersion", "InstallLocation")
 # Other programs have its name in theirs.
 _OLLAMA = re.compile(r"Ollama( version .*| \d.*)?")
 STORES = {
@@ -82,9 +83,10 @@ def questions(port: int) -> dict[str, Expression]:
         "user": _registry("user"),
         "machine": _registry("machine"),
         "installed": [
-            Command("Get-ItemProperty", {"Path": UNINSTALL, **quiet}),
+            # Only these: reading all ends with "Specified cast is not valid" where a program has written a broken one.
+            Command("Get-ItemProperty", {"Path": UNINSTALL, "Name": list(_INSTALLED), **quiet}),
             Command("Where-Object", {"Property": "DisplayName", "Like": True, "Value": "Ollama*"}),
-            _select("DisplayName", "DisplayVersion", "InstallLocation"),
+            _select(*_INSTALLED),
         ],
         "processes": [
             Command(
@@ -119,7 +121,7 @@ def questions(port: int) -> dict[str, Expression]:
         "own_rule": [Command("Get-NetFirewallRule", {"Name": firewall.RULE, **quiet}), _select("Name")],
         "hyperv": [
             Command("Get-NetFirewallHyperVRule", {"Name": firewall.HYPERV_RULE, **quiet}),
-            _select("Name", "LocalPorts", "RemoteAddresses"),
+            _select("Name", "LocalPorts", "RemoteAddresses", "Enabled"),
         ],
         "log": Call("ExpandEnvironmentVariables", (LOG.path,)),
     }
@@ -129,15 +131,13 @@ GPUS: list[Command] = [
     Command("Get-CimInstance", {"ClassName": "Win32_VideoController"}),
     _select("Name", "PNPDeviceID", "DriverVersion"),
 ]
-# Asked for all rules at once: one question per rule takes minutes. What they admit is put together here.
+# Asked for all rules at once: one question per rule takes minutes. What they admit is put together here. Asked for
+# those that block, Windows would answer with an error where there is none:
+# https://github.com/PowerShell/PowerShell/blob/master/src/Microsoft.PowerShell.Commands.Management/cimSupport/cmdletization/cim/clientSideQuery.cs
 FIREWALL: dict[str, Expression] = {
     "rules": [
-        Command("Get-NetFirewallRule", {"Direction": "Inbound", "Enabled": "True", "Action": "Allow"}),
-        _select("InstanceID", "Name", "DisplayName"),
-    ],
-    "blocks": [
-        Command("Get-NetFirewallRule", {"Direction": "Inbound", "Enabled": "True", "Action": "Block"}),
-        _select("InstanceID", "Name", "DisplayName"),
+        Command("Get-NetFirewallRule", {"All": True}),
+        _select("InstanceID", "Name", "DisplayName", "Direction", "Enabled", "Action"),
     ],
     "ports": _filter("Port", "Protocol", "LocalPort"),
     "addresses": _filter("Address", "LocalAddress", "RemoteAddress"),
@@ -172,12 +172,14 @@ def _variables(answer: dict[str, Any], store: str) -> dict[str, str]:
 
 
 def networking_mode(wslconfig: str) -> str:
+    """Its first place was [experimental], which WSL still reads:
+    https://github.com/microsoft/WSL/blob/master/src/windows/common/WslCoreConfig.cpp"""
     section, mode = "", "nat"
     for line in (line.split("#")[0].strip() for line in wslconfig.splitlines()):
         if line.startswith("["):
             section = line.strip("[] ").lower()
-        found = re.fullmatch(r"networkingmode\s*=\s*(\w+)", line, re.IGNORECASE)
-        if section == "wsl2" and found:
+        found = re.fullmatch(r"networkingmode\s*=\s*\"?(\w+)\"?", line, re.IGNORECASE)
+        if section in ("wsl2", "experimental") and found:
             mode = found[1].lower()
     return mode
 
@@ -212,8 +214,8 @@ def facts(answer: dict[str, Any], port: int) -> dict[str, Any]:
         "elevated",
         "user",
         "machine",
+        "installed",
         "rules",
-        "blocks",
         "ports",
         "addresses",
         "interfaces",
@@ -256,6 +258,7 @@ def facts(answer: dict[str, Any], port: int) -> dict[str, Any]:
         and {
             "ports": firewall.texts(hyperv.get("LocalPorts")),
             "remote": firewall.texts(hyperv.get("RemoteAddresses")),
+            "enabled": firewall.is_value(hyperv.get("Enabled"), "true"),
         },
         "task": next((one.get("Description") for one in _list(answer, "task") if one.get("TaskName") == TASK), None),
         "gpus": _list(answer, "gpus"),

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
@@ -21,6 +22,15 @@ Parameters = dict[str, Any]
 Items = list[Any]
 Cmdlet = Callable[["Session", Parameters, "Items | None"], Items]
 CMDLETS: dict[str, Cmdlet] = {}
+# https://learn.microsoft.com/windows/win32/fwp/wmi/wfascimprov/msft-netfirewallrule
+NUMBERS = {
+    ("Direction", "Inbound"): 1,
+    ("Direction", "Outbound"): 2,
+    ("Enabled", "True"): 1,
+    ("Enabled", "False"): 2,
+    ("Action", "Allow"): 2,
+    ("Action", "Block"): 4,
+}
 FILTERS = {
     "Port": ("Protocol", "LocalPort"),
     "Address": ("LocalAddress", "RemoteAddress"),
@@ -65,6 +75,9 @@ def get_item_property(session: Session, given: Parameters, items: Items | None) 
         elif path == "HKLM:\\SYSTEM\\CurrentControlSet\\Control\\Session Manager\\Environment":
             found.append(dict(state["environment"]["machine"]))
         elif path == "HKCU:\\Software\\Microsoft\\Windows\\CurrentVersion\\Uninstall\\*":
+            if "Name" not in given:
+                # A program that has written a number of the wrong size, as some installers do.
+                raise CmdletError("Specified cast is not valid.")
             found.append({"DisplayName": "Paint", "DisplayVersion": "1.0"})
             if state["ollama"]:
                 version = state["ollama"]["version"]
@@ -188,6 +201,8 @@ def start_process(session: Session, given: Parameters, items: Items | None) -> I
     """What is started inherits the environment of this process, which is that of the session's start."""
     machine, path = session.machine, given["FilePath"]
     if path.lower() == f"{machine.folder}\\ollama app.exe".lower():
+        if given.get("ArgumentList") != "hidden":
+            raise CmdletError("The window of Ollama opens in front of somebody.")
         machine.start_ollama(dict(session.environment))
         return []
     silent = set(texts(given.get("ArgumentList"))) == {"/VERYSILENT", "/NORESTART", "/SUPPRESSMSGBOXES"}
@@ -288,11 +303,27 @@ def set_net_firewall_rule(session: Session, given: Parameters, items: Items | No
 
 @cmdlet("Get-NetFirewallRule")
 def get_net_firewall_rule(session: Session, given: Parameters, items: Items | None) -> Items:
+    """What it filters by must be there: https://github.com/PowerShell/PowerShell, cimSupport/.../clientSideQuery.cs"""
     rules = session.machine.state["rules"]
     if "Name" in given:
-        return named(rules, given["Name"])
+        return [_as_numbers(rule) for rule in named(rules, given["Name"])]
     wanted = {key: given[key] for key in ("Direction", "Action", "Enabled") if key in given}
-    return [rule for rule in rules if all(rule[key] == value for key, value in wanted.items())]
+    found = [_as_numbers(rule) for rule in rules if all(rule[key] == value for key, value in wanted.items())]
+    if wanted and not found:
+        raise LookupError("No matching MSFT_NetFirewallRule objects found by CIM query.")
+    return found
+
+
+def _as_numbers(rule: dict[str, Any]) -> dict[str, Any]:
+    """ConvertTo-Json writes enumerations so."""
+    return {key: NUMBERS.get((key, value), value) if isinstance(value, str) else value for key, value in rule.items()}
+
+
+def _with_masks(value: Any) -> Any:
+    """172.22.16.0/20 is given back as 172.22.16.0/255.255.240.0."""
+    if isinstance(value, list):
+        return [_with_masks(one) for one in value]
+    return ipaddress.IPv4Network(value, strict=False).with_netmask if re.fullmatch(r"[\d.]+/\d+", value) else value
 
 
 @cmdlet("Remove-NetFirewallRule")
@@ -305,7 +336,10 @@ def remove_net_firewall_rule(session: Session, given: Parameters, items: Items |
 
 def filter_cmdlet(properties: tuple[str, ...]) -> Cmdlet:
     def get_filter(session: Session, given: Parameters, items: Items | None) -> Items:
-        return [{key: rule[key] for key in ("InstanceID", *properties)} for rule in session.machine.state["rules"]]
+        return [
+            {key: _with_masks(rule[key]) if "Address" in key else rule[key] for key in ("InstanceID", *properties)}
+            for rule in session.machine.state["rules"]
+        ]
 
     return get_filter
 
@@ -322,13 +356,15 @@ def new_hyperv_rule(session: Session, given: Parameters, items: Items | None) ->
     rules = session.machine.state["hyperv_rules"]
     if any(rule["Name"] == given["Name"] for rule in rules):
         raise CmdletError("Cannot create a file when that file already exists.")
-    rules.append({key: given.get(key) for key in ("Name", "LocalPorts", "RemoteAddresses", "Action", "Direction")})
+    keys = ("Name", "LocalPorts", "RemoteAddresses", "Action", "Direction", "Enabled")
+    rules.append({key: given.get(key) for key in keys})
     return []
 
 
 @cmdlet("Get-NetFirewallHyperVRule")
 def get_hyperv_rule(session: Session, given: Parameters, items: Items | None) -> Items:
-    return named(session.machine.state["hyperv_rules"], given["Name"])
+    found = named(session.machine.state["hyperv_rules"], given["Name"])
+    return [_as_numbers({**rule, "RemoteAddresses": _with_masks(rule["RemoteAddresses"])}) for rule in found]
 
 
 @cmdlet("Remove-NetFirewallHyperVRule")

@@ -22,7 +22,8 @@ PROGRAM = Path(__file__).parents[2] / "standins/windows/powershell.exe"
 RULE = "New-NetFirewallRule -Name 'a' -DisplayName 'A' -Protocol 'TCP' -LocalPort '11434'"
 
 QUIET = "'/VERYSILENT','/NORESTART','/SUPPRESSMSGBOXES'"
-REMOVER = "C:\\Users\\Ada\\AppData\\Local\\Programs\\Ollama\\unins000.exe"
+FOLDER = "C:\\Users\\Ada\\AppData\\Local\\Programs\\Ollama"
+REMOVER = f"{FOLDER}\\unins000.exe"
 
 
 @pytest.fixture
@@ -43,6 +44,15 @@ def machine(tmp_path: Path) -> Machine:
         ("New-NetFirewallRule -Name -DisplayName 'A'", "Missing an argument"),
         ("New-NetFirewallRule -Name 'a' -DisplayName 'A' -LocalPort '1'", "Ports can only"),
         ("Get-NetFirewallRule -Name 'a'", "No objects found"),
+        (
+            "Get-NetFirewallRule -Direction 'Inbound' -Enabled 'True' -Action 'Block'",
+            "No matching MSFT_NetFirewallRule",
+        ),
+        (
+            "Get-ItemProperty -Path 'HKCU:\\Software\\Microsoft\\Windows\\CurrentVersion\\Uninstall\\*'",
+            "cast is not valid",
+        ),
+        (f"Start-Process -FilePath '{FOLDER}\\ollama app.exe'", "window of Ollama opens"),
         ("Stop-Process -Id '1' -Force", "Cannot find a process"),
         ("Unregister-ScheduledTask -TaskName 'a'", "A question waits"),
         ("Register-ScheduledTask -TaskName 'a' -TaskPath '\\x\\' -Xml '<Task>' -Force", "malformed"),
@@ -113,7 +123,7 @@ def test_a_process_keeps_the_environment_of_its_start(machine: Machine) -> None:
     Session(machine).run("[Environment]::SetEnvironmentVariable('OLLAMA_DEBUG', '1', 'User')")
     assert "OLLAMA_DEBUG" not in server()
     # A new process of this session inherits what the session started with.
-    again = f"Start-Process -FilePath '{machine.folder}\\ollama app.exe'"
+    again = f"Start-Process -FilePath '{machine.folder}\\ollama app.exe' -ArgumentList 'hidden'"
     machine.stop_all()
     Session(machine).run(again)
     assert "OLLAMA_DEBUG" not in server()

@@ -12,13 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 WSL = {"alias": "vEthernet (WSL)", "address": "172.22.16.1", "prefix": 20}
+# As ConvertTo-Json writes Inbound, True and Allow.
+ADMITS = {"Direction": 1, "Enabled": 1, "Action": 2}
 
 
 def parts(**filters: Any) -> dict[str, Any]:
     """One rule, which is of Any but for what is given."""
     known = {"Protocol": "TCP", "LocalPort": "11434", "RemoteAddress": "Any", "InterfaceAlias": "Any", "Program": "Any"}
     return {
-        "rules": [{"InstanceID": "1", "Name": "1", "DisplayName": "Rule"}],
+        "rules": [{"InstanceID": "1", "Name": "1", "DisplayName": "Rule", **ADMITS}],
         "ports": [{"InstanceID": "1", **known, **filters}],
         "addresses": [{"InstanceID": "1", "LocalAddress": "Any"}],
         "interfaces": [],
@@ -50,10 +52,32 @@ def test_which_rules_let_somebody_reach_ollama(filters: dict[str, Any], admits: 
     assert bool(firewall.admitting(parts(**filters), 11434)) is admits
 
 
+@pytest.mark.parametrize(
+    ("kind", "admits", "blocks"),
+    [
+        ({}, True, False),
+        ({"Direction": "Inbound", "Enabled": "True", "Action": "Allow"}, True, False),
+        ({"Direction": 2}, False, False),
+        ({"Enabled": 2}, False, False),
+        ({"Action": 4}, False, True),
+        ({"Action": "Block"}, False, True),
+        ({"Action": 4, "Enabled": "False"}, False, False),
+        ({"Action": None}, False, False),
+    ],
+)
+def test_rules_are_told_apart_by_number_and_by_name(kind: dict[str, Any], admits: bool, blocks: bool) -> None:
+    found = parts()
+    found["rules"][0].update(kind)
+    assert [bool(firewall.admitting(found, 11434, action)) for action in ("allow", "block")] == [admits, blocks]
+
+
 def test_a_rule_is_put_together_of_all_its_filters() -> None:
     rules = firewall.admitting(
         {
-            "rules": [{"InstanceID": "b", "Name": "b", "DisplayName": "B"}, {"InstanceID": "c", "Name": "c"}],
+            "rules": [
+                {"InstanceID": "b", "Name": "b", "DisplayName": "B", **ADMITS},
+                {"InstanceID": "c", "Name": "c", **ADMITS},
+            ],
             "ports": [
                 {"InstanceID": "b", "Protocol": "TCP", "LocalPort": "11434"},
                 {"InstanceID": "c", "Protocol": "UDP"},
@@ -134,7 +158,8 @@ def test_our_rules_say_all_that_they_mean() -> None:
         ({"remote_address": [], "interface_alias": []}, True),
         ({"remote_address": ["172.22.16.0/255.255.240.0"], "interface_alias": ["Any"]}, False),
         ({"remote_address": ["172.22.16.2-172.22.31.254"], "interface_alias": ["Any"]}, False),
-        ({"remote_address": ["172.22.16.2", "127.0.0.1"], "interface_alias": ["Any"]}, False),
+        ({"remote_address": ["172.22.16.2", "127.0.0.1", "::1"], "interface_alias": ["Any"]}, False),
+        ({"remote_address": ["::1", "fe80::/10"], "interface_alias": ["Any"]}, True),
         ({"remote_address": ["Any"], "interface_alias": ["vEthernet (WSL (Hyper-V firewall))"]}, False),
     ],
 )
@@ -170,6 +195,49 @@ def test_windows_writes_the_same_rule_in_another_way() -> None:
     assert not firewall.same_rule({**wanted, "remote_address": ["172.16.0.0/255.240.0.0"]}, wanted)
     assert not firewall.same_rule({**wanted, "program": "ollama.exe"}, wanted)
     assert not firewall.same_rule(None, wanted)
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("172.16.0.0/12", "172.16.0.0/255.240.0.0"),
+        ("172.16.9.9/12", "172.16.0.0-172.31.255.255"),
+        ("192.0.2.7", "192.0.2.7/255.255.255.255"),
+        ("192.0.2.7/32", "192.0.2.7"),
+        ("FE80::/10", "fe80::/10"),
+        ("2001:DB8:0:0::1", "2001:db8::1"),
+        ("2001:db8::/126", "2001:db8::-2001:db8::3"),
+        ("LocalSubnet", "localsubnet"),
+        ("Any", "any"),
+    ],
+)
+def test_addresses_are_the_same_however_windows_writes_them(text: str, same: str) -> None:
+    assert firewall.same_addresses([text, "10.0.0.1"], ["10.0.0.1", same])
+    assert not firewall.same_addresses([text], [same, "10.0.0.1"])
+
+
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("172.16.0.0/12", "172.16.0.0/13"),
+        ("10.0.0.0/8", "10.0.0.0"),
+        ("0.0.0.0/0", "::/0"),
+        ("LocalSubnet", "LocalSubnet4"),
+        ("LocalSubnet", "10.0.0.0/24"),
+    ],
+)
+def test_other_addresses_are_not_the_same(text: str, other: str) -> None:
+    assert not firewall.same_addresses([text], [other])
+
+
+@pytest.mark.parametrize("text", ["", "x", "10.0.0.9-10.0.0.1", "10.0.0.1-::1", "10.0.0.1-", "10.0.0.0/33", "1.2.3"])
+def test_what_is_no_address_is_no_span(text: str) -> None:
+    assert firewall.span(text) is None
+
+
+def test_the_command_that_removes_a_rule_is_one_literal() -> None:
+    name = "TCP Query User{2C}C:\\it's\\ollama.exe"
+    assert firewall.removal(name) == "Remove-NetFirewallRule -Name 'TCP Query User{2C}C:\\it''s\\ollama.exe'"
 
 
 def test_without_an_adapter_there_is_no_rule() -> None:

@@ -314,6 +314,30 @@ def test_a_program_with_ollama_in_its_name_is_not_taken_for_it(tmp_path: Path, n
     assert not state.facts({**answer, "installed": [other]}, 11434)["installed"]
 
 
+def test_programs_that_windows_does_not_tell_are_not_taken_for_none(tmp_path: Path) -> None:
+    windows = Windows(tmp_path, elevated=True, missing=["Get-ItemProperty"])
+    answer = windows.ask(state.reading_script(state.questions(11434)))
+    assert "not recognized" in answer["installed"]
+    with pytest.raises(WindowsError, match="does not tell its installed"):
+        state.facts({**answer, "user": [], "machine": []}, 11434)
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [
+        ("", "nat"),
+        ("[wsl2]\nnetworkingMode=mirrored\n", "mirrored"),
+        ("[WSL2]\nNetworkingMode = Mirrored # why not", "mirrored"),
+        ('[wsl2]\nnetworkingMode="none"', "none"),
+        ("[experimental]\nnetworkingMode=mirrored", "mirrored"),
+        ("[boot]\nnetworkingMode=mirrored", "nat"),
+        ("[wsl2]\n#networkingMode=mirrored", "nat"),
+    ],
+)
+def test_the_networking_mode_of_wslconfig(text: str, mode: str) -> None:
+    assert state.networking_mode(text) == mode
+
+
 def test_over_the_network_the_tray_application_is_left_to_its_person(tmp_path: Path) -> None:
     windows = Windows(tmp_path, elevated=True)
     result = windows.run("apply", environment={"OLLAMA_DEBUG": "1"}, interactive=False)
@@ -335,6 +359,25 @@ def test_ports_of_wsl_in_the_hyperv_firewall(tmp_path: Path) -> None:
     assert windows.state["hyperv_rules"][0]["RemoteAddresses"] == "LocalSubnet"
     windows.run("apply", hyperv_ports=[])
     assert windows.state["hyperv_rules"] == []
+
+
+@pytest.mark.parametrize(
+    "remote", ["172.16.0.0/12", "172.16.4.5/12", "172.16.0.0/255.240.0.0", "FE80::1", "LocalSubnet"]
+)
+def test_networks_are_not_set_again_because_windows_writes_them_in_another_way(tmp_path: Path, remote: str) -> None:
+    windows = Windows(tmp_path, elevated=True, mode="mirrored")
+    arguments: dict[str, Any] = {"hyperv_ports": [8080], "hyperv_remote": [remote, "10.0.0.1"]}
+    assert windows.run("apply", **arguments)["changed"]
+    assert not windows.run("apply", **arguments)["changed"]
+    assert windows.run("apply", **{**arguments, "hyperv_remote": [remote]})["changed"]
+
+
+def test_a_hyperv_rule_that_somebody_has_switched_off_is_made_again(tmp_path: Path) -> None:
+    windows = Windows(tmp_path, elevated=True, mode="mirrored")
+    windows.run("apply", hyperv_ports=[8080])
+    windows.state["hyperv_rules"][0]["Enabled"] = "False"
+    assert windows.run("apply", hyperv_ports=[8080])["changed"]
+    assert windows.state["hyperv_rules"][0]["Enabled"] == "True"
 
 
 def test_a_windows_without_the_hyperv_firewall_needs_no_rule_there(tmp_path: Path) -> None:
@@ -444,6 +487,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"install": {**INSTALL, "sha256": "abc"}}, "install.sha256"),
     ({"install": {**INSTALL, "version": "newest"}}, "install.version"),
     ({"hyperv_remote": ["LocalSubnet", "x'; y"], "hyperv_ports": [80]}, "nobody who may reach a port"),
+    ({"hyperv_remote": ["10.0.0.300"], "hyperv_ports": [80]}, "nobody who may reach a port"),
     ({"nonsense": 1}, "nonsense: no argument"),
 ]
 
