@@ -33,3 +33,12 @@ def test_ollama_is_asked_only_where_it_runs(
     parts = ("__models_ollama_made", "__models_unwanted_ollama", "__models_waiting")
     told = [[one["name"] for one in templar.template(trust_as_template(f"{{{{ {part} }}}}"))] for part in parts]
     assert told == [made, unwanted, waiting]
+
+
+def test_the_controller_is_worked_on_as_the_user_even_where_the_inventory_says_ansible_become() -> None:
+    tasks = [
+        task for path in (VARS.parents[1] / "tasks").glob("*.yml") for task in DataLoader().load_from_file(str(path))
+    ]
+    delegated = [task for task in tasks if "delegate_to" in task]
+    assert delegated
+    assert [task["name"] for task in delegated if task.get("vars", {}).get("ansible_become") is not False] == []

@@ -13,6 +13,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.models.files imp
     Request,
     free_bytes,
     known_sha256,
+    leftovers,
 )
 from ansible_collections.lamplighter.fleet.plugins.module_utils.models.fit import (
     Use,
@@ -108,7 +109,7 @@ def look_remotely(entry: Entry, host: Host) -> Found:
         if entry.source == "file":
             found.bytes = os.path.getsize(str(entry.src))
             metadata = read_file(str(entry.src))
-            found.sha256 = entry.sha256 or sha256_of(str(entry.src))
+            found.sha256 = sha256_of(str(entry.src))
         elif entry.source == "url":
             metadata, size = read_remote(str(entry.url), host.timeout)
             found.bytes = size or metadata.file_bytes
@@ -185,12 +186,11 @@ def visible(folder: str) -> bool:
 
 def removable(entry: Entry, host: Host) -> dict[str, str]:
     """What of a model that its engines shall not have is here: its manifest, its file. Other engines keep theirs."""
-    names = {}
-    if "ollama" in entry.engines:
-        names["ollama"] = os.path.join(host.store, manifest_path(entry.tag))
-    if entry.file:
-        names["file"] = os.path.join(host.models_directory, entry.file)
-    return {key: name for key, name in names.items() if os.path.lexists(name)}
+    manifest, file = os.path.join(host.store, manifest_path(entry.tag)), entry.file
+    path = os.path.join(host.models_directory, file or "")
+    names = {"ollama": manifest} if "ollama" in entry.engines and os.path.lexists(manifest) else {}
+    # What came of a download that was cut is a part of it, too.
+    return {**names, "file": path} if file and leftovers(Request(path)) else names
 
 
 def judge(entry: Entry, host: Host, given: dict[str, Any] | None, ask: bool) -> dict[str, Any]:
@@ -253,6 +253,8 @@ def in_words(need: dict[str, Any]) -> str:
 
 def refusal(entry: Entry, result: dict[str, Any], host: Host) -> str | None:
     """Why the model is not fetched, and what to do; None where it may be."""
+    if entry.sha256 and result["sha256"] not in (None, entry.sha256):
+        return f"{entry.src or entry.name} has the sha256 {result['sha256']}, not {entry.sha256}: it is not taken."
     if host.allow_oversize or entry.allow_oversize:
         return None
     leave = "or have it all the same with allow_oversize: true"

@@ -118,6 +118,10 @@ def test_a_file_of_the_controller(tmp_path: Path, server: Server) -> None:
     (one,), problems = see(one_host, wanted, given={"m": given})
     assert one["fits"] is True
     assert len(one["sha256"]) == 64
+    # Before a copy of it has the model's name on a host.
+    entry = read_entries([{**wanted, "sha256": "a" * 64, "allow_oversize": True}], "ollama")[0][0]
+    _found, problems = look([entry], one_host, given={"m": asdict(look_remotely(entry, one_host))})
+    assert problems == [f"{wanted['src']} has the sha256 {one['sha256']}, not {'a' * 64}: it is not taken."]
 
 
 REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
@@ -168,6 +172,13 @@ def test_absent(tmp_path: Path, server: Server) -> None:
     (one,), problems = see(host(tmp_path, server), {**wanted, "engines": ["ollama", "llama_server"]})
     assert set(one["removable"]) == {"ollama", "file"}
     assert (problems, server[1]) == ([], [])
+
+
+def test_absent_is_what_was_begun_of_a_download(tmp_path: Path, server: Server) -> None:
+    (tmp_path / "models/.arriving").mkdir(parents=True)
+    (tmp_path / "models/.arriving/m.gguf.part").touch()
+    (one,), _problems = see(host(tmp_path, server), {"name": "m", "state": "absent", "engines": ["llama_server"]})
+    assert one["removable"] == {"file": str(tmp_path / "models/m.gguf")}
 
 
 ABSENT: list[tuple[dict[str, Any], set[str]]] = [
