@@ -99,7 +99,7 @@ class Collector:
         if not wsl or wsl["version"] == 1:
             return None
         powershell = wsl["powershell"] if self.interop and wsl["interop"] and wsl["powershell"] else ""
-        return status(wsl, asker(powershell))
+        return status(wsl, lambda port: asker(powershell, port))
 
     def _installation(self) -> dict[str, Any]:
         found = gather(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.case import Case
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.commands import SITE
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.network import host_and_port, is_loopback
+from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.firewall import removal
 
 _UNIT = "sudo systemctl restart lamplighter-windows-ollama"
 
@@ -22,13 +23,25 @@ def answers(case: Case) -> None:
     reach = case.part("windows_client", "reach")
     if reach.get("code") == "ok":
         case.fine.append(f"Ollama {reach.get('http')} answers on Windows")
-    elif reach.get("code"):
+    elif reach.get("code") and reach["code"] != "firewall_blocks":
         case.add(
             "network", "windows_silent", "error", reach["message"], reach["remedy"], SITE, f"cause: {reach['code']}"
         )
 
 
 def firewall(case: Case) -> None:
+    answers = case.part("windows_client", "reach").get("code") == "ok"
+    for rule in case.items("windows_client", "blocking"):
+        case.add(
+            "network",
+            "windows_firewall_blocks",
+            "info" if answers else "error",
+            f"The Windows firewall rule {rule['name']} keeps WSL2 from Ollama, whatever another one admits"
+            f"{', though not in the present network' if answers else ''}.",
+            "Remove the rule on Windows: it was made when somebody answered a question of Windows with Cancel.",
+            f"{removal(rule['id'])}  # in an administrator's PowerShell",
+            f"rule {rule['id']}",
+        )
     for rule in case.items("windows_client", "wide"):
         case.add(
             "network",
@@ -36,7 +49,7 @@ def firewall(case: Case) -> None:
             "warning",
             f"Windows' firewall lets others than WSL2 reach Ollama, which has no password: {rule['reason']}.",
             "Remove the rule on Windows, and keep one for vEthernet (WSL) only: the role windows_host.",
-            f"Remove-NetFirewallRule -Name '{rule['id']}'  # in an administrator's PowerShell",
+            f"{removal(rule['id'])}  # in an administrator's PowerShell",
             f"rule {rule['name']}",
         )
 

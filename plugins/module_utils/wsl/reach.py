@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.network import is_loopback
+from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.firewall import removal
 
 _ROLE = "The role windows_host does it (wsl_client_windows: true); "
 REMEDIES = {
@@ -23,6 +24,7 @@ REMEDIES = {
     " either (wsl_client_windows: true).",
     "firewall": _ROLE + "by hand, in an administrator's PowerShell: New-NetFirewallRule -DisplayName 'Ollama for WSL' "
     "-Direction Inbound -Protocol TCP -LocalPort 11434 -InterfaceAlias 'vEthernet (WSL*' -Action Allow",
+    "firewall_blocks": "Remove it in an administrator's PowerShell: ",
     "vpn": "Disconnect the VPN of Windows, or let it spare the network of WSL2; mirrored networking does not need it.",
     "no_gateway": "wsl --shutdown on Windows, and start WSL2 again; a VPN inside WSL2 must leave eth0 its route.",
     "host_loopback": "Let it hand loopback on: [experimental] hostAddressLoopback=true in .wslconfig, or use mirrored "
@@ -39,12 +41,15 @@ def judge_reach(evidence: dict[str, Any]) -> dict[str, str]:
     `way`, `mode`, `url`; `tcp` (open, refused, timeout, unreachable, unknown_host, None), `http` (the version, None),
     `http_error`, `neighbour` (True, False, None: whether the gateway is there on the link), `proxy` (one that the
     environment has and that the address is not spared from) and, where Windows could be asked, `windows`: what its
-    operation `state` gives: `installed`, `running` and `listeners`.
+    operation `state` gives: `installed`, `running`, `listeners` and `blocking`.
     """
     code, why = _cause(evidence)
     if code == "ok":
         return {"code": "ok", "message": why, "remedy": ""}
-    return {"code": code, "message": why, "remedy": REMEDIES[code]}
+    remedy = REMEDIES[code]
+    if code == "firewall_blocks":
+        remedy += "; ".join(removal(rule["id"]) for rule in evidence["windows"]["blocking"])
+    return {"code": code, "message": why, "remedy": remedy}
 
 
 def _cause(evidence: dict[str, Any]) -> tuple[str, str]:
@@ -82,7 +87,8 @@ def _by_windows(evidence: dict[str, Any], asked: str) -> tuple[str, str] | None:
     windows = evidence.get("windows")
     if not isinstance(windows, dict):
         return None
-    if windows.get("installed") is False:
+    # One that was unpacked by hand runs without being installed.
+    if windows.get("installed") is False and not windows.get("running"):
         return "not_installed", f"{asked}Ollama is not installed on Windows."
     if not windows.get("running"):
         return "not_running", f"{asked}Ollama is installed on Windows, but does not run."
@@ -92,5 +98,11 @@ def _by_windows(evidence: dict[str, Any], asked: str) -> tuple[str, str] | None:
     if evidence.get("tcp") == "timeout" and listeners:
         if evidence.get("neighbour") is False:
             return None
+        rules = [str(rule["name"]) for rule in windows.get("blocking") or []]
+        if rules and evidence.get("way") == "gateway":
+            return (
+                "firewall_blocks",
+                f"{asked}Windows' firewall rule {', '.join(rules)} blocks it, whatever others admit.",
+            )
         return "firewall", f"{asked}Windows listens on {', '.join(sorted(set(listeners)))}, and its firewall drops it."
     return None

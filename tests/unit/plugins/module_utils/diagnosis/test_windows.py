@@ -15,7 +15,12 @@ from tests.unit.plan_hosts import machine
 URL = "http://172.22.16.1:11434"
 OK = {"code": "ok", "message": "", "remedy": "", "http": "0.32.15"}
 SILENT = {"code": "firewall", "message": "no reply", "remedy": "open it", "http": None}
+BLOCKED = {"code": "firewall_blocks", "message": "blocked", "remedy": "remove it", "http": None}
 WIDE = {"name": "Ollama", "id": "Ollama-In", "reason": "it admits Any on Any"}
+BLOCKS = [
+    {"name": "ollama.exe", "id": "TCP Query User{2C}C:\\it's\\ollama.exe"},
+    {"name": "ollama.exe", "id": "UDP Query User{3D}C:\\it's\\ollama.exe"},
+]
 
 
 def evidence(mode: str = "nat", **client: Any) -> dict[str, Any]:
@@ -34,6 +39,13 @@ CASES: list[tuple[str, dict[str, Any], list[str]]] = [
     ("all is well", evidence(), []),
     ("no answer", evidence(reach=SILENT), ["windows_silent"]),
     ("a wide rule", evidence(wide=[WIDE]), ["windows_firewall_wide"]),
+    ("rules that block", evidence(reach=BLOCKED, blocking=BLOCKS), ["windows_firewall_blocks"] * 2),
+    (
+        "a rule that blocks, and no answer for another reason",
+        evidence(reach=SILENT, blocking=BLOCKS[:1]),
+        ["windows_silent", "windows_firewall_blocks"],
+    ),
+    ("a rule that would block elsewhere", evidence(blocking=BLOCKS[:1]), ["windows_firewall_blocks"]),
     ("not wired", evidence(wired=False, written=None), ["client_not_wired"]),
     ("stale", evidence(written="http://172.30.64.1:11434"), ["client_address_stale"]),
     ("written down, wrong", evidence(others=value("172.17.0.1")), ["client_address_stale"]),
@@ -65,6 +77,14 @@ def test_a_rule_of_windows_is_named_with_the_command_that_removes_it() -> None:
     found = diagnose(evidence(wide=[WIDE]))["findings"][0]
     assert "it admits Any on Any" in str(found)
     assert "Remove-NetFirewallRule -Name 'Ollama-In'" in str(found)
+
+
+@pytest.mark.parametrize(("reach", "severity"), [(BLOCKED, "error"), (SILENT, "error"), (OK, "info")])
+def test_a_rule_that_blocks_is_named_with_the_command_that_removes_it(reach: dict[str, Any], severity: str) -> None:
+    found = diagnose(evidence(reach=reach, blocking=BLOCKS[:1]))["findings"][-1]
+    assert found["severity"] == severity
+    assert "rule ollama.exe keeps WSL2 from Ollama" in found["message"]
+    assert found["command"].startswith("Remove-NetFirewallRule -Name 'TCP Query User{2C}C:\\it''s\\ollama.exe'")
 
 
 def test_an_engine_of_this_host_is_judged_as_well() -> None:

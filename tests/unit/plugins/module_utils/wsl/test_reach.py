@@ -15,10 +15,13 @@ NAT: dict[str, Any] = {"way": "gateway", "mode": "nat", "url": URL}
 MIRRORED: dict[str, Any] = {"way": "loopback", "mode": "mirrored", "url": "http://127.0.0.1:11434"}
 
 
-def windows(*addresses: str, installed: bool = True, running: bool = True) -> dict[str, Any]:
+BLOCKS = [{"name": "ollama.exe", "id": "TCP{2C}C:\\it's"}, {"name": "mine", "id": "{3D}"}]
+
+
+def windows(*addresses: str, installed: bool = True, running: bool = True, **more: Any) -> dict[str, Any]:
     processes = [{"name": "ollama", "pid": 7, "path": "ollama.exe"}] if running else []
     listeners = [{"address": address, "port": 11434, "pid": 7} for address in addresses]
-    return {"installed": installed, "running": processes, "listeners": listeners}
+    return {"installed": installed, "running": processes, "listeners": listeners, **more}
 
 
 CAUSES: list[tuple[str, dict[str, Any]]] = [
@@ -44,6 +47,11 @@ CAUSES: list[tuple[str, dict[str, Any]]] = [
     ("bound_to_loopback", {**NAT, "tcp": "refused", "windows": windows("127.0.0.1")}),
     ("firewall", {**NAT, "tcp": "timeout", "windows": windows("0.0.0.0")}),
     ("firewall", {**NAT, "tcp": "timeout", "windows": windows("127.0.0.1", "172.22.16.1")}),
+    ("firewall", {**NAT, "tcp": "timeout", "windows": windows("0.0.0.0", installed=False)}),
+    ("firewall_blocks", {**NAT, "tcp": "timeout", "windows": windows("0.0.0.0", blocking=BLOCKS)}),
+    # What blocks is told when the rest is right, and only where the firewall is in between.
+    ("bound_to_loopback", {**NAT, "tcp": "timeout", "windows": windows("127.0.0.1", blocking=BLOCKS)}),
+    ("firewall", {**MIRRORED, "tcp": "timeout", "windows": windows("0.0.0.0", blocking=BLOCKS)}),
     # Running, and not listening yet: nothing that Windows says explains it.
     ("firewall", {**NAT, "tcp": "timeout", "windows": windows()}),
 ]
@@ -53,9 +61,16 @@ CAUSES: list[tuple[str, dict[str, Any]]] = [
 def test_cause(code: str, evidence: dict[str, Any]) -> None:
     judged = judge_reach(evidence)
     assert judged["code"] == code
-    assert judged["remedy"] == REMEDIES.get(code, "")
+    assert judged["remedy"].startswith(REMEDIES.get(code, ""))
     if evidence.get("url"):
         assert evidence["url"] in judged["message"]
+
+
+def test_the_rules_that_block_are_named_with_what_removes_them() -> None:
+    judged = judge_reach({**NAT, "tcp": "timeout", "windows": windows("0.0.0.0", blocking=BLOCKS)})
+    assert "firewall rule ollama.exe, mine blocks it" in judged["message"]
+    commands = ["Remove-NetFirewallRule -Name 'TCP{2C}C:\\it''s'", "Remove-NetFirewallRule -Name '{3D}'"]
+    assert judged["remedy"].endswith(": " + "; ".join(commands))
 
 
 def test_every_remedy_is_given_for_some_cause() -> None:

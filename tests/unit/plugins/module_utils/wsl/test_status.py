@@ -21,6 +21,7 @@ STATE = {
     "running": [],
     "listeners": [],
     "firewall": [RULE],
+    "blocking": [{"name": "ollama.exe", "id": "{2C}"}],
     "wsl": {"address": "172.22.16.1", "prefix": 20},
 }
 OURS = "# BEGIN lamplighter: x\nOLLAMA_HOST=http://172.30.64.1:11434\n# END lamplighter\n"
@@ -44,7 +45,7 @@ def test_a_host_that_nobody_wired(tmp_path: Path) -> None:
     found = status(WSL, root=str(tmp_path), make_engine=Engine)
     assert (found["wired"], found["expected"], found["written"]) == (False, "http://172.22.16.1:11434", None)
     assert found["reach"]["code"] == "ok"
-    assert found["wide"] == []
+    assert (found["wide"], found["blocking"]) == ([], [])
 
 
 def test_a_wired_host_is_asked_where_windows_is(tmp_path: Path) -> None:
@@ -59,14 +60,34 @@ def test_a_wired_host_is_asked_where_windows_is(tmp_path: Path) -> None:
 
 
 def test_windows_tells_whom_it_lets_in(tmp_path: Path) -> None:
-    found = status(WSL, ask=lambda operation: STATE, root=str(tmp_path), make_engine=Engine)
+    found = status(WSL, lambda port: lambda operation: STATE, root=str(tmp_path), make_engine=Engine)
     assert [rule["name"] for rule in found["wide"]] == ["Everybody"]
+    assert found["blocking"] == [{"name": "ollama.exe", "id": "{2C}"}]
+
+
+def test_no_firewall_is_between_wsl2_and_a_loopback_address_that_is_shared(tmp_path: Path) -> None:
+    mirrored = {**WSL, "networking_mode": "mirrored"}
+    found = status(mirrored, lambda port: lambda operation: STATE, root=str(tmp_path), make_engine=Engine)
+    assert found["blocking"] == []
+
+
+def test_windows_is_asked_for_the_port_that_is_used(tmp_path: Path) -> None:
+    root = write(tmp_path, {PROGRAM.lstrip("/"): ""})
+    (tmp_path / PROGRAM.lstrip("/")).chmod(0o755)
+    ports: list[int] = []
+
+    def run(command: list[str], seconds: float) -> tuple[int, str]:
+        return 0, "http://desk:12000\n"
+
+    status(WSL, ports.append, run=run, root=root, make_engine=Engine)
+    status(WSL, ports.append, root=str(tmp_path / "bare"), make_engine=Engine)
+    assert ports == [12000, 11434]
 
 
 def test_a_windows_that_cannot_be_asked_is_no_error(tmp_path: Path) -> None:
     def ask(_operation: str) -> dict[str, Any]:
         raise WindowsError("interop is off")
 
-    found = status(WSL, ask=ask, root=str(tmp_path), make_engine=Engine)
+    found = status(WSL, lambda port: ask, root=str(tmp_path), make_engine=Engine)
     assert found["reach"]["interop_error"] == "interop is off"
     assert found["wide"] == []
