@@ -73,377 +73,153 @@ ansible_facts:
   contains:
     gpu_facts:
       description: The facts, of which unknown ones are null.
-      returned: always
       type: dict
       contains:
-        platform:
-          description: V(bare_metal), V(vm), V(container) or V(wsl2).
-          returned: always
-          type: str
+        platform: {description: "V(bare_metal), V(vm), V(container) or V(wsl2).", type: str}
         distribution:
           description: Of os-release.
-          returned: always
           type: dict
           contains:
-            id:
-              description: Name of the distribution, in lower case.
-              returned: always
-              type: str
-            version_id:
-              description: Version of the distribution.
-              returned: always
-              type: str
-            id_like:
-              description: Distributions that it comes from, nearest first.
-              returned: always
-              type: list
-              elements: str
+            id: {description: "Name of the distribution, in lower case.", type: str}
+            version_id: {description: Version of the distribution., type: str}
+            id_like: {description: "Distributions that it comes from, nearest first.", type: list, elements: str}
         memory_bytes:
           description: Memory of the host, without what the firmware carves out for an integrated GPU.
-          returned: always
           type: int
         cpu:
           description: The processor.
-          returned: always
           type: dict
           contains:
-            model:
-              description: Name of the processor.
-              returned: always
-              type: str
-            physical_cores:
-              description: Number of cores.
-              returned: always
-              type: int
-            logical_cores:
-              description: Number of hardware threads.
-              returned: always
-              type: int
-            flags:
-              description: Those features that matter for inference, sorted.
-              returned: always
-              type: list
-              elements: str
+            model: {description: Name of the processor., type: str}
+            physical_cores: {description: Number of cores., type: int}
+            logical_cores: {description: Number of hardware threads., type: int}
+            flags: {description: "Those features that matter for inference, sorted.", type: list, elements: str}
         kernel:
           description: The running kernel.
-          returned: always
           type: dict
           contains:
-            release:
-              description: As C(uname -r) says it.
-              returned: always
-              type: str
-            cmdline:
-              description: What it was started with.
-              returned: always
-              type: str
+            release: {description: As C(uname -r) says it., type: str}
+            cmdline: {description: What it was started with., type: str}
             memory_module:
               description: The module that manages amdgpu's memory, V(ttm), V(amdttm) or V(amd_ttm).
-              returned: always
               type: str
             pages_limit:
               description: The module's limit on the host's memory that GPUs may use, in pages.
-              returned: always
               type: int
-            page_pool_size:
-              description: Size of the module's pool, in pages.
-              returned: always
-              type: int
-            amdgpu_version:
-              description: Version of amdgpu-dkms, null for the kernel's own driver.
-              returned: always
-              type: str
+            page_pool_size: {description: "Size of the module's pool, in pages.", type: int}
+            amdgpu_version: {description: "Version of amdgpu-dkms, null for the kernel's own driver.", type: str}
             parameters:
               description: What M(lamplighter.fleet.kernel_params) has set or taken away, as its files tell.
-              returned: always
               type: list
               elements: dict
               contains:
-                name:
-                  description: Name of the parameter.
-                  returned: always
-                  type: str
-                value:
-                  description: Its value, null for none.
-                  returned: always
-                  type: str
+                name: {description: Name of the parameter., type: str}
+                value: {description: "Its value, null for none.", type: str}
                 state:
                   description: V(present), V(masked), or V(absent) for one that is in force until the next boot.
-                  returned: always
                   type: str
-                route:
-                  description: V(modprobe) or V(cmdline), null for one that is taken away.
-                  returned: always
-                  type: str
-                in_force:
-                  description: Whether the running kernel agrees, null where it cannot be asked.
-                  returned: always
-                  type: bool
-                waits:
-                  description: Whether it was changed since the last boot and is not in force yet.
-                  returned: always
-                  type: bool
-                reason:
-                  description: What does not agree.
-                  returned: always
-                  type: str
-        linux_firmware_version:
-          description: Version of the firmware package, where a file tells it.
-          returned: always
-          type: str
+                route: {description: "V(modprobe) or V(cmdline), null for one that is taken away.", type: str}
+                in_force: {description: "Whether the running kernel agrees, null where it cannot be asked.", type: bool}
+                waits: {description: Whether it was changed since the last boot and is not in force yet., type: bool}
+                reason: {description: What does not agree., type: str}
+        linux_firmware_version: {description: "Version of the firmware package, where a file tells it.", type: str}
         kfd:
           description: ROCm's kernel interface, C(/dev/kfd).
-          returned: always
           type: dict
           contains:
-            present:
-              description: Whether it is there.
-              returned: always
-              type: bool
-            group:
-              description: Name of its group, null if the group has none.
-              returned: always
-              type: str
-            gid:
-              description: Number of its group.
-              returned: always
-              type: int
-            mode:
-              description: Its permissions, four octal digits.
-              returned: always
-              type: str
+            present: {description: Whether it is there., type: bool}
+            group: {description: "Name of its group, null if the group has none.", type: str}
+            gid: {description: Number of its group., type: int}
+            mode: {description: "Its permissions, four octal digits.", type: str}
         device_nodes:
           description: C(/dev/kfd) and the render nodes.
-          returned: always
           type: list
           elements: dict
           contains:
-            path:
-              description: Path of the node.
-              returned: always
-              type: str
-            owner:
-              description: Name of its owner, null if the owner has none.
-              returned: always
-              type: str
-            uid:
-              description: Number of its owner.
-              returned: always
-              type: int
-            group:
-              description: Name of its group, null if the group has none.
-              returned: always
-              type: str
-            gid:
-              description: Number of its group.
-              returned: always
-              type: int
-            mode:
-              description: Its permissions, four octal digits.
-              returned: always
-              type: str
+            path: {description: Path of the node., type: str}
+            owner: {description: "Name of its owner, null if the owner has none.", type: str}
+            uid: {description: Number of its owner., type: int}
+            group: {description: "Name of its group, null if the group has none.", type: str}
+            gid: {description: Number of its group., type: int}
+            mode: {description: "Its permissions, four octal digits.", type: str}
         rocm:
           description: The installed ROCm.
-          returned: always
           type: dict
           contains:
-            version:
-              description: Its version; of a distribution's own packages only major and minor.
-              returned: always
-              type: str
-            path:
-              description: Where it is.
-              returned: always
-              type: str
+            version: {description: Its version; of a distribution's own packages only major and minor., type: str}
+            path: {description: Where it is., type: str}
         nvidia:
           description: NVIDIA's driver.
-          returned: always
           type: dict
           contains:
-            driver_version:
-              description: Version of the loaded kernel module.
-              returned: always
-              type: str
-        vulkan_icds:
-          description: File names of the Vulkan drivers that are installed.
-          returned: always
-          type: list
-          elements: str
+            driver_version: {description: Version of the loaded kernel module., type: str}
+        vulkan_icds: {description: File names of the Vulkan drivers that are installed., type: list, elements: str}
         gpus:
           description: What a runtime can enumerate, by PCI address. A partition of a card is an entry of its own.
-          returned: always
           type: list
           elements: dict
           contains:
-            index:
-              description: Position in this list.
-              returned: always
-              type: int
-            vendor:
-              description: V(amd), V(nvidia), V(intel) or V(other).
-              returned: always
-              type: str
+            index: {description: Position in this list., type: int}
+            vendor: {description: "V(amd), V(nvidia), V(intel) or V(other).", type: str}
             gfx:
               description: Architecture of the silicon, such as V(gfx1103); an override does not change it.
-              returned: always
               type: str
             gfx_source:
               description: Where the architecture is from, V(kfd), V(ip_discovery) or V(pci_id).
-              returned: always
               type: str
-            product:
-              description: Name for people.
-              returned: always
-              type: str
-            pci_id:
-              description: Vendor and device id, such as V(1002:15bf).
-              returned: always
-              type: str
-            pci_revision:
-              description: Two hexadecimal digits, such as V(c8).
-              returned: always
-              type: str
-            pci_address:
-              description: Such as V(0000:03:00.0).
-              returned: always
-              type: str
+            product: {description: Name for people., type: str}
+            pci_id: {description: "Vendor and device id, such as V(1002:15bf).", type: str}
+            pci_revision: {description: "Two hexadecimal digits, such as V(c8).", type: str}
+            pci_address: {description: Such as V(0000:03:00.0)., type: str}
             partition:
               description: Number of the partition of a card in the CPX or DPX mode, null for a whole card.
-              returned: always
               type: int
-            integrated:
-              description: Whether it shares the memory of the processor.
-              returned: always
-              type: bool
-            driver:
-              description: The kernel driver that holds it.
-              returned: always
-              type: str
-            vram_bytes:
-              description: Its own memory, of an integrated GPU the firmware's carve-out.
-              returned: always
-              type: int
-            vram_visible_bytes:
-              description: The part of it that the processor can address.
-              returned: always
-              type: int
-            gtt_bytes:
-              description: The most of the host's memory that it can map.
-              returned: always
-              type: int
+            integrated: {description: Whether it shares the memory of the processor., type: bool}
+            driver: {description: The kernel driver that holds it., type: str}
+            vram_bytes: {description: "Its own memory, of an integrated GPU the firmware's carve-out.", type: int}
+            vram_visible_bytes: {description: The part of it that the processor can address., type: int}
+            gtt_bytes: {description: The most of the host's memory that it can map., type: int}
             usable_by_backend:
               description:
                 - Bytes that a model can use through V(rocm), V(vulkan) and V(cuda).
                 - On an integrated GPU Vulkan uses carve-out and GTT; ROCm what the KFD memory bank says.
-              returned: always
               type: dict
-            usable_bytes:
-              description: The largest of these.
-              returned: always
-              type: int
-            render_node:
-              description: Path of its render node.
-              returned: always
-              type: str
-            kfd_node:
-              description: Number of its node in the KFD topology.
-              returned: always
-              type: int
-            firmware:
-              description: Versions of its firmware by engine, such as C(mes) V(0x83).
-              returned: always
-              type: dict
-            hidden_reason:
-              description: Why a runtime cannot use it, and what to do; null if it can.
-              returned: always
-              type: str
-            hidden_from:
-              description: The backends that cannot use it for this reason.
-              returned: always
-              type: list
-              elements: str
+            usable_bytes: {description: The largest of these., type: int}
+            render_node: {description: Path of its render node., type: str}
+            kfd_node: {description: Number of its node in the KFD topology., type: int}
+            firmware: {description: "Versions of its firmware by engine, such as C(mes) V(0x83).", type: dict}
+            hidden_reason: {description: "Why a runtime cannot use it, and what to do; null if it can.", type: str}
+            hidden_from: {description: The backends that cannot use it for this reason., type: list, elements: str}
         wsl:
           description: The Windows Subsystem for Linux; null where it is another platform.
-          returned: always
           type: dict
           contains:
-            version:
-              description: V(1) or V(2).
-              returned: always
-              type: int
+            version: {description: V(1) or V(2)., type: int}
             networking_mode:
               description:
                 - As C(wslinfo --networking-mode) says it, such as V(nat), V(mirrored), V(consomme) or V(none).
                 - Without I(interop) what the network interfaces tell, else null.
-              returned: always
               type: str
-            interop:
-              description: Whether Windows programs can be started.
-              returned: always
-              type: bool
-            automount_root:
-              description: Where the drives of Windows are mounted.
-              returned: always
-              type: str
-            powershell:
-              description: Path of Windows PowerShell, null where it is not there.
-              returned: always
-              type: str
-            gateway:
-              description: The gateway of the default route, which is Windows in the mode V(nat).
-              returned: always
-              type: str
-            systemd:
-              description: Whether systemd runs.
-              returned: always
-              type: bool
-            dxg:
-              description: Whether C(/dev/dxg) is there, through which Windows lends its GPU.
-              returned: always
-              type: bool
-            rocdxg:
-              description: Whether librocdxg is installed, which brings ROCm to C(/dev/dxg).
-              returned: always
-              type: bool
+            interop: {description: Whether Windows programs can be started., type: bool}
+            automount_root: {description: Where the drives of Windows are mounted., type: str}
+            powershell: {description: "Path of Windows PowerShell, null where it is not there.", type: str}
+            gateway: {description: "The gateway of the default route, which is Windows in the mode V(nat).", type: str}
+            systemd: {description: Whether systemd runs., type: bool}
+            dxg: {description: "Whether C(/dev/dxg) is there, through which Windows lends its GPU.", type: bool}
+            rocdxg: {description: "Whether librocdxg is installed, which brings ROCm to C(/dev/dxg).", type: bool}
             windows_gpus:
               description: The GPUs of the Windows host; null where they were not asked for or Windows did not tell.
-              returned: always
               type: list
               elements: dict
               contains:
-                product:
-                  description: Name for people.
-                  returned: always
-                  type: str
-                vendor:
-                  description: V(amd), V(nvidia), V(intel) or V(other).
-                  returned: always
-                  type: str
-                pci_id:
-                  description: Vendor and device id, such as V(1002:731f).
-                  returned: always
-                  type: str
-                pci_revision:
-                  description: Two hexadecimal digits, such as V(c1).
-                  returned: always
-                  type: str
-                gfx:
-                  description: Architecture of the silicon by its PCI id.
-                  returned: always
-                  type: str
-                integrated:
-                  description: Whether it shares the memory of the processor.
-                  returned: always
-                  type: bool
-                driver_version:
-                  description: Version of Windows' driver.
-                  returned: always
-                  type: str
-        warnings:
-          description: What could not be read, and what is odd.
-          returned: always
-          type: list
-          elements: str
+                product: {description: Name for people., type: str}
+                vendor: {description: "V(amd), V(nvidia), V(intel) or V(other).", type: str}
+                pci_id: {description: "Vendor and device id, such as V(1002:731f).", type: str}
+                pci_revision: {description: "Two hexadecimal digits, such as V(c1).", type: str}
+                gfx: {description: Architecture of the silicon by its PCI id., type: str}
+                integrated: {description: Whether it shares the memory of the processor., type: bool}
+                driver_version: {description: Version of Windows' driver., type: str}
+        warnings: {description: "What could not be read, and what is odd.", type: list, elements: str}
 """
 
 from typing import Any

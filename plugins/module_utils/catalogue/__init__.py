@@ -8,10 +8,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue.arches import ARCHES
-from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue.pci_ids import CHIPS
+from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue.pci_ids import BEFORE_GCN, CHIPS, GCN_SWITCHES
 
 PCI_IDS: dict[str, dict[str, Any]] = {
     device_id: {"gfx": gfx, "integrated": integrated, "chip": chip, "source": source, "products": products}
@@ -37,6 +38,18 @@ def pci_device(
     products = entry.get("products", {})
     names = set(products.values()) if revision is None else {products.get(revision)}
     return {**entry, "product": names.pop() if len(names) == 1 else None} if entry else {}
+
+
+def is_before_gcn(device_id: str | None, extra: dict[str, Any] | None = None) -> bool:
+    """Whether the chip is older than GCN (2012): no Vulkan, no ROCm, and amdgpu does not drive it."""
+    number = int(device_id, 16) if device_id and re.fullmatch("[0-9a-f]{4}", device_id) else 0
+    return not pci_device(device_id, None, extra) and any(first <= number <= last for first, last in BEFORE_GCN)
+
+
+def amdgpu_switch(device_id: str | None) -> str | None:
+    """The parameters that take a GCN1 or GCN2 chip from radeon and give it to amdgpu; None for any other chip."""
+    generation = GCN_SWITCHES.get(PCI_IDS.get(device_id or "", {}).get("chip", ""))
+    return f"radeon.{generation}_support=0 amdgpu.{generation}_support=1" if generation else None
 
 
 def gfx_from_kfd(version: int) -> str | None:

@@ -28,6 +28,7 @@ SOURCES = {
     "SH": "ROCm/rocm-docs rdna3-5.rst; kyuz0/amd-strix-halo-toolboxes; ROCm issues 5724, 5616, 5590",
     "OVR": "ROCm issues 4557, 1797, 2781, 2527; rocBLAS issues 1415, 1331; llama.cpp docs/build.md",
     "LACT": "test snapshots of real machines in ilya-zlobintsev/LACT",
+    "MESA": "Mesa src/amd/vulkan: radv_is_gpu_supported leaves out GFX9 without graphics rings (MI100 and later)",
     "K8S": "test data of real machines in ROCm/k8s-device-plugin",
 }
 
@@ -140,6 +141,7 @@ ARCHES: dict[str, dict[str, Any]] = {
     },
     "gfx908": {
         "family": "CDNA1",
+        "graphics": False,
         "integrated": False,
         "gc": ["9.4.1"],
         "kfd_version": 90008,
@@ -150,9 +152,9 @@ ARCHES: dict[str, dict[str, Any]] = {
         "ollama": "in every ROCm build",
         "debian_hip": "yes",
         "backend": "rocm",
-        "vulkan": "not needed",
+        "vulkan": "no use: the card has no graphics engine",
         "issues": ["Without its arcturus firmware the driver does not start"],
-        "sources": ["KFD", "M62", "M70", "M72", "G10", "OL"],
+        "sources": ["KFD", "M62", "M70", "M72", "G10", "OL", "MESA"],
     },
     "gfx909": {
         "family": "GCN5 APU (Raven 2)",

@@ -15,6 +15,18 @@ SOURCES = {
     "DUMP": "public rocminfo dumps of the device",
 }
 
+# Ids of radeon's chips before GCN, Rage and Mach64 included (linux include/drm/drm_pciids.h): all of these ranges but
+# those that CHIPS knows. The graphics of old servers is among them (ES1000: 515e, 5969).
+BEFORE_GCN = (
+    *((0x3150, 0x5FFF), (0x6700, 0x677F), (0x6840, 0x6843), (0x6880, 0x68FF), (0x7100, 0x72FF), (0x7800, 0x79FF)),
+    *((0x9400, 0x97FF), (0x9802, 0x980A), (0x9900, 0x99FF)),
+)
+# Chips that radeon holds where nothing says otherwise, before linux 6.19, by the parameter that gives them to amdgpu.
+GCN_SWITCHES = {
+    **dict.fromkeys(("TAHITI", "PITCAIRN", "VERDE", "OLAND", "HAINAN"), "si"),
+    **dict.fromkeys(("BONAIRE", "HAWAII", "KAVERI", "KABINI", "MULLINS"), "cik"),
+}
+
 # (gfx, integrated, chip as the kernel names it, source): {device id: {revision: product}}
 CHIPS: dict[tuple[str | None, bool, str, str], dict[str, dict[str, str]]] = {
     (None, False, "BONAIRE", "KERNEL"): {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue import pci_device
 from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware import host, nvidia
 from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.gpus import read_gpus
 from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.wsl import AskGpus, wsl_facts
@@ -40,6 +41,7 @@ def gpu_facts(
         "wsl": wsl_facts(sysroot, interop, extra, ask_windows) if platform == "wsl2" else None,
     }
     unknown = [gpu for gpu in gpus if gpu["vendor"] == "amd" and not gpu["gfx"] and not gpu["hidden_reason"]]
+    unknown = [gpu for gpu in unknown if not pci_device((gpu["pci_id"] or "").partition(":")[2], None, extra)]
     sysroot.warnings += [
         f"The AMD GPU {_name(gpu)} is of an architecture that is not known here: inference_catalogue can add it."
         for gpu in unknown

@@ -14,6 +14,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue import
     is_integrated,
     pci_device,
 )
+from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue.intel import is_intel_integrated
 from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.hidden import hidden_reason
 from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.kfd import KfdNode, read_nodes
 from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.names import product_name
@@ -140,8 +141,7 @@ def _integrated(
     if card and card.vendor == "nvidia":
         return False
     if card and card.vendor == "intel":
-        # Intel's integrated graphics is device 02.0 of the root bus on every platform.
-        return card.address.endswith(":00:02.0") if card.address else None
+        return is_intel_integrated(card.device_id, card.address)
     if card and card.vendor == "other":
         return None
     known = is_integrated(gfx, device_id, extra)

@@ -18,7 +18,7 @@ MEMORY_MODULES = ("amdttm", "amd_ttm", "ttm")
 CPU_FLAGS = re.compile(r"avx.*|amx_.*|f16c|fma|bmi2|sse4_2|hypervisor|asimd.*|neon|sve.*|i8mm|bf16")
 GUEST = re.compile(
     r"qemu|kvm|vmware|virtualbox|innotek|xen|bochs|bhyve|parallels|openstack|ovirt|rhev|red hat|"
-    r"google compute engine|amazon ec2|alibaba|virtual machine|standard pc",
+    r"google compute engine|amazon ec2|alibaba|virtual machine|standard pc|apple virtualization|nutanix|kubevirt",
     re.IGNORECASE,
 )
 LIBRARY_DIRECTORIES = ("usr/lib/x86_64-linux-gnu", "usr/lib64", "usr/lib", "usr/lib64/rocm/lib64")
@@ -44,6 +44,9 @@ def _has_container_marks(sysroot: Sysroot) -> bool:
     marks = (".dockerenv", "run/.containerenv", "run/secrets/kubernetes.io", "var/run/secrets/kubernetes.io")
     if any(sysroot.exists(mark) for mark in marks):
         return True
+    # The control groups of old kernels have the container's name; the host's first process is in none like it.
+    if re.search(r":/(docker|lxc|libpod|kubepods|ecs)[/.-]|/docker-[0-9a-f]", sysroot.read("proc/1/cgroup") or ""):
+        return True
     # Only root may read it; that a plain user may not is nothing to warn of.
     environment = "proc/1/environ"
     return os.access(sysroot.path(environment), os.R_OK) and bool(
@@ -55,7 +58,7 @@ def _is_guest(sysroot: Sysroot) -> bool:
     if "control_d" in (sysroot.read("proc/xen/capabilities") or ""):
         return False  # the control domain of Xen owns the hardware
     vendor, product = (sysroot.read(f"sys/class/dmi/id/{name}") or "" for name in ("sys_vendor", "product_name"))
-    if product.endswith(".metal"):
+    if ".metal" in product:  # m5.metal, c7g.metal-48xl
         return False
     return bool(GUEST.search(f"{vendor} {product}") or "hypervisor" in cpu(sysroot)["flags"])
 

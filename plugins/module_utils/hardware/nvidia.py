@@ -72,7 +72,11 @@ def parse_nvidia_smi(text: str) -> list[SmiLine]:
     """Lines of `00000000:01:00.0, 8192, NVIDIA GeForce RTX 3070`: (address, bytes, name). MiB become bytes."""
     lines = [[field.strip() for field in line.split(",", 2)] for line in text.splitlines() if line.count(",") >= 2]
     return [
-        # Eight digits of PCI domain, where sysfs has four.
-        SmiLine(address.lower()[-12:], int(size) * 1024**2 if re.fullmatch("[0-9]{1,9}", size) else None, name)
+        # Eight digits of PCI domain, where sysfs has four or, of larger ones, as many as it takes.
+        SmiLine(
+            re.sub("^0{1,4}(?=[0-9a-f]{4,}:)", "", address.lower()),
+            int(size) * 1024**2 if re.fullmatch("[0-9]{1,9}", size) else None,
+            name,
+        )
         for address, size, name in lines
     ]

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils import catalogue
+from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.hidden import GPU_DRIVERS_OF_GUESTS
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.engine import (
     advice,
     good_overrides,
@@ -53,9 +54,14 @@ def sentence(text: str | None) -> str:
     return (text or "").rstrip(". ")
 
 
-def denied(gpu: Gpu) -> bool:
-    """Present in the machine, but not given to us."""
+def closed(gpu: Gpu) -> bool:
+    """Something of it is present in the machine, but not given to us."""
     return bool(gpu.hidden_reason and _DENIED.search(gpu.hidden_reason))
+
+
+def denied(gpu: Gpu) -> bool:
+    """None of it is given to us. A container that lacks only /dev/kfd can still use Vulkan."""
+    return closed(gpu) and gpu.hidden_from != ("rocm",)
 
 
 def _no_kfd(gpu: Gpu, machine: Machine) -> str | None:
@@ -150,7 +156,11 @@ def _judge_cuda(candidate: Candidate, machine: Machine, engine: dict, policy: Po
 
 def _judge(gpu: Gpu, machine: Machine, engine: dict, policy: Policy) -> Candidate:
     candidate = Candidate(gpu)
-    if gpu.driver and gpu.driver.startswith("vfio"):
+    if gpu.vendor == "amd" and gpu.before_gcn:
+        candidate.mine = False
+        candidate.masked = "the chip is older than GCN (2012): no engine has code for it"
+        return candidate
+    if gpu.driver in GPU_DRIVERS_OF_GUESTS:
         candidate.mine = False
         candidate.masked = f"{gpu.driver} holds it for a virtual machine"
         return candidate

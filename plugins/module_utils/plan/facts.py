@@ -54,6 +54,11 @@ class Gpu:
     hidden_reason: str | None
     hidden_from: tuple
     firmware: dict
+    # Too old for any engine, and the parameters that give a GCN1 or GCN2 chip to amdgpu.
+    before_gcn: bool = False
+    amdgpu_switch: str | None = None
+    # In the catalogue, be it as one without an architecture for ROCm.
+    known_chip: bool = False
 
     @property
     def name(self) -> str:
@@ -132,6 +137,9 @@ def _gpu(position: int, raw: dict, extra: dict) -> Gpu:
         hidden_reason=text(raw.get("hidden_reason")),
         hidden_from=tuple(hidden_from) if isinstance(hidden_from, list) else (),
         firmware=mapping(raw.get("firmware")),
+        before_gcn=vendor == "amd" and gfx is None and catalogue.is_before_gcn(device_id, extra),
+        amdgpu_switch=catalogue.amdgpu_switch(device_id) if vendor == "amd" else None,
+        known_chip=vendor == "amd" and bool(catalogue.pci_device(device_id, None, extra)),
     )
 
 

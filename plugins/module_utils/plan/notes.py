@@ -9,7 +9,8 @@ import re
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue import ollama
 from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue.ollama_environment import check_environment
-from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.devices import denied, sentence
+from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.hidden import GPU_DRIVERS_OF_GUESTS
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.devices import VENDORS, closed, denied, sentence
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.environment import vulkan_counts_igpu
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.facts import Machine, mapping, text
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.host_rules import host_rules
@@ -64,6 +65,8 @@ def _about_engine(notes: Notes, engine: dict, rungs: list, machine: Machine) -> 
 
 def _about_gpu(notes: Notes, candidate, machine: Machine) -> None:
     gpu = candidate.gpu
+    if gpu.before_gcn or gpu.driver in GPU_DRIVERS_OF_GUESTS:
+        return  # as it is meant to be
     hidden = sentence(gpu.hidden_reason)
     atomics = _ATOMICS.search(hidden)
     if atomics and 0 < int(atomics.group(1)) < int(atomics.group(2)):
@@ -79,36 +82,38 @@ def _about_gpu(notes: Notes, candidate, machine: Machine) -> None:
             f"{gpu.name} is in the machine, but not open to this host: {hidden}.",
             "Open /dev/kfd and /dev/dri to it, with the numeric group of the render nodes.",
         )
-        if machine.platform == "container":
-            notes.step(
-                "container_devices",
-                "Give the container its GPU.",
-                f"{gpu.name}: {hidden}",
-                "On the host outside: --device /dev/kfd --device /dev/dri --group-add "
-                "$(stat -c %g /dev/dri/renderD128); with SELinux: setsebool container_use_devices=1",
-            )
-    elif hidden and "vulkan" in gpu.hidden_from:
-        notes.warn(
-            "gpu_unusable",
-            f"{gpu.name} cannot be used as it stands. {hidden}.",
-            "Load its driver (modprobe amdgpu, and read dmesg); a new card needs a newer kernel and linux-firmware.",
+    elif hidden and gpu.vendor == "amd" and gpu.driver != "radeon" and "vulkan" in gpu.hidden_from:
+        remedy = (
+            "Load its driver (modprobe amdgpu, and read dmesg); a new card needs a newer kernel and linux-firmware."
         )
-    elif hidden:
+        if "keeps amdgpu" in hidden:
+            remedy = "Remove that if the card is for this host, rebuild the initramfs and reboot."
+        notes.warn("gpu_unusable", f"{gpu.name} cannot be used as it stands. {hidden}.", remedy)
+    elif hidden and "rocm" in gpu.hidden_from and gpu.driver != "radeon":
         notes.warn("gpu_hidden_from_rocm", f"ROCm cannot see {gpu.name}. {hidden}.", "Vulkan does without ROCm's node.")
+    if machine.platform == "container" and closed(gpu):
+        notes.step(
+            "container_devices",
+            "Give the container its GPU.",
+            f"{gpu.name}: {hidden}",
+            "On the host outside: --device /dev/kfd --device /dev/dri --group-add "
+            "$(stat -c %g /dev/dri/renderD128); with SELinux: setsebool container_use_devices=1",
+        )
     if gpu.driver == "radeon":
+        switch = gpu.amdgpu_switch
         notes.warn(
             "radeon_driver",
             f"{gpu.name} is driven by the old radeon driver: no engine can use it.",
-            "If it is a GCN1 or GCN2 card, give it to amdgpu.",
+            "Give it to amdgpu." if switch else "Only GCN1 and GCN2 cards can be given to amdgpu.",
         )
-        notes.step(
-            "amdgpu_for_gcn",
-            "Give the card to the amdgpu driver, if it is GCN1 or GCN2.",
-            "Vulkan needs amdgpu; these cards are left to radeon by older kernels.",
-            "Add radeon.si_support=0 amdgpu.si_support=1 (GCN1) or radeon.cik_support=0 amdgpu.cik_support=1 "
-            "(GCN2) to the kernel's command line and reboot.",
-        )
-    if gpu.vendor == "amd" and gpu.gfx is None and not hidden and gpu.driver != "radeon":
+        if switch:
+            notes.step(
+                "amdgpu_for_gcn",
+                "Give the card to the amdgpu driver.",
+                "Vulkan needs amdgpu; kernels before 6.19 leave these cards to radeon.",
+                f"Add {switch} to the kernel's command line and reboot.",
+            )
+    if gpu.vendor == "amd" and gpu.gfx is None and not gpu.known_chip and not hidden:
         notes.warn(
             "gfx_unknown",
             f"The architecture of {gpu.name} is not known; ROCm is left out.",
@@ -145,7 +150,7 @@ def _about_platform(notes: Notes, machine: Machine, rungs: list) -> None:
             f"/dev/kfd has mode {machine.kfd_mode}: its group cannot use it.",
             'Add a udev rule: SUBSYSTEM=="kfd", GROUP="render", MODE="0660".',
         )
-    if machine.platform == "vm" and machine.gpus_known and not machine.gpus:
+    if machine.platform == "vm" and machine.gpus_known and not any(gpu.vendor in VENDORS for gpu in machine.gpus):
         notes.warn(
             "vm_without_gpu",
             "This virtual machine sees no GPU.",

@@ -107,6 +107,8 @@ class Ladder:
             return self.software_vulkan(candidates)
         vendors = {one.gpu.vendor for one in group}
         why = "NVIDIA's driver brings Vulkan, too" if vendors == {"nvidia"} else "Vulkan drives them together"
+        if vendors == {"nvidia"} and "nouveau" in {one.gpu.driver for one in group}:
+            why = "Mesa's NVK drives it on nouveau"
         if "nvidia" not in vendors:
             why = "Mesa's Vulkan driver needs no ROCm"
         return self.rung("vulkan", group, f"{_names(group)}: {why}")

@@ -363,7 +363,8 @@ STEPS: list[tuple[dict, list[str]]] = [
     (desktop(), []),
     (wsl(), []),
     (nvidia("470.1"), ["nvidia_driver"]),
-    (machine(amd(None, 2, driver="radeon")), ["amdgpu_for_gcn"]),
+    (machine(amd(None, 2, driver="radeon", pci_id="1002:6798")), ["amdgpu_for_gcn"]),
+    (machine(amd(None, 2, driver="radeon", pci_id="1002:68f9")), []),
     (machine(amd("gfx1100", 24, hidden_reason="permission denied"), platform="container"), ["container_devices"]),
     ({**halo(), "linux_firmware_version": "20251125"}, ["linux_firmware_20251125"]),
 ]
