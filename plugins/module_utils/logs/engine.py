@@ -15,19 +15,15 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from ansible_collections.lamplighter.fleet.plugins.module_utils.logs import runner
+from ansible_collections.lamplighter.fleet.plugins.module_utils.logs import runner, verdict
 from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.records import Needles, Record, joined, parse
-from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.signatures import Form, Signatures
+from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.signatures import Signatures
 from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.start import (
     BACKENDS,
-    Load,
     Start,
     backend_name,
     parse_size,
 )
-
-# What a machine without any GPU says as well.
-_NO_GPU_AT_ALL = {"zero_vram_reported", "no_devices_enumerated"}
 
 # Every line that can tell something has one of these in it, or a signature's text: the others are not looked at.
 _NEEDLES = (
@@ -46,7 +42,9 @@ _NEEDLES = (
     "offload to",
     "offload library",
     "GPU detected",
-    "falling back to CPU",
+    "not enough vram available",
+    "selecting GPU backend",
+    "Starting llama main loop",
     "Dynamic LLM",
     "amdgpu",
     "model weights",
@@ -124,29 +122,14 @@ class _Reader:
         for form in self.signatures.matching(record, found):
             if form.scope == "discovery" and (self.start.computes or self.start.cpu_only):
                 continue  # a look at the GPUs in mid-life, not the one that decides
-            self._fail(form.code, record.text, form, _library_of(record))
+            self._fail(form.code, record.text, _library_of(record) if form.scope == "discovery" else None)
 
     def _become_ollama(self) -> None:
         if not self.is_ollama:  # llama-server's lines before it were those of Ollama's runner
             self.is_ollama, self.starts, self.start.version = True, 0, None
 
-    def _fail(self, code: str, line: str, form: Form | None = None, library: str | None = None) -> None:
-        known = self.signatures.known.get(code)
-        if known is None:
-            return
-        failure = self.start.failures.setdefault(
-            code,
-            {
-                "code": code,
-                "severity": known["severity"],
-                "line": line[:2000],
-                "meaning": known["meaning"],
-                "remedy": known["remedy"],
-                "count": 0,
-                "void_if_found": library if form and form.scope == "discovery" else None,
-            },
-        )
-        failure["count"] += 1
+    def _fail(self, code: str, line: str, void_if_found: str | None = None) -> None:
+        self.start.fail(self.signatures.known, code, line, void_if_found)
 
     def _output(self, text: str) -> None:
         program = _PROGRAM.search(text[:200])
@@ -204,8 +187,9 @@ class _Reader:
         elif message.startswith(("starting llama", "starting runner")):
             command = attributes.get("cmd", "--model")
             if "--model" in command:  # without a model it only looks for GPUs
-                meant, library = start.load.hint, runner.runner_library(command) or ""
+                meant, library = start.load.hint, runner.runner_library(command) or start.meant
                 start.new_load(library)
+                start.meant = ""
                 if library == "cpu":  # a program of its own, up to 0.5.7, that knows no GPU
                     start.load.finished = True
                     if meant in BACKENDS:
@@ -214,19 +198,22 @@ class _Reader:
             start.new_load(runner.runner_library(text) or "")
         elif message == "no compatible GPUs were discovered":
             start.cpu_only = not start.computes and not start.found
+        elif message.startswith("selecting GPU backend"):
+            start.meant = backend_name(attributes.get("library", ""))
         elif message == "gpu memory" or message == "offload":
             start.load.hint = backend_name(attributes.get("library", start.load.hint))
         elif message.startswith("offload to ") and not message.endswith(" gpu"):
             start.load.hint = backend_name(message[len("offload to ") :])
         elif message.startswith("offloaded "):
             runner.offloaded(start, text)
-        elif message.startswith(("llama runner started", "llama-server started")):
+        elif message.startswith(("llama runner started", "llama-server started", "Starting llama main loop")):
             start.load.finished = True
         elif message in ("model weights", "kv cache", "compute graph"):
-            self._go_buffer(message, attributes.get("device") or attributes.get("buffer") or "")
+            names = (attributes[name] for name in ("device", "buffer", "backend") if name in attributes)
+            self._go_buffer(message, next(names, ""))
         elif message.startswith("Dynamic LLM"):
             start.runners = text
-        elif "falling back to CPU" in message:
+        elif message.startswith("not enough vram available"):
             start.new_load("cpu")
             start.load.finished = True
         elif "GPU detected" in message or "amdgpu" in message:
@@ -236,7 +223,7 @@ class _Reader:
         """Ollama's own engine (0.9.6 to 0.24) names the device of each kind of memory."""
         load = self.start.load
         if device:
-            load.memory(backend_name(device), estimated=True)
+            load.memory("cpu" if device.endswith("_Host") else backend_name(device), estimated=True)
             load.finished = load.finished or message != "model weights"
 
     def _compute(self, attributes: dict[str, str]) -> None:
@@ -280,79 +267,6 @@ class _Reader:
             total = int(memory.group(2)) << (20 if memory.group(3) else 0)
             start.add_device(f"rocm{index}", "rocm", None, total, gfx=gfx)
 
-    # --- judging ---
-
-    def result(self) -> dict[str, Any]:
-        """The engine_log."""
-        start = self.start
-        if start.cpu_listed and not start.found and not self.is_ollama:
-            start.cpu_only = True
-        discovered = list(start.computes)
-        # What a probe of Ollama found that did not come back in time is not used.
-        if not discovered and not start.cpu_only and not (self.is_ollama and "gpu_discovery_timeout" in start.failures):
-            discovered = [name for name in BACKENDS if name in start.found]
-        backend, source, load = self._backend(discovered)
-        self._derive(discovered, backend, load)
-        known_backend = backend in BACKENDS or backend == "cpu"
-        return {
-            "engine": "ollama" if self.is_ollama else "llama_server" if self.is_llama else None,
-            "version": start.version,
-            "starts": self.starts,
-            "backend": backend if known_backend else "unknown",
-            "backend_source": source if known_backend else None,
-            "devices": start.kept_devices(),
-            "offloaded": load.offloaded if load else None,
-            "failures": self._failures(backend),
-        }
-
-    def _backend(self, discovered: list[str]) -> tuple[str | None, str | None, Load | None]:
-        """The backend in use, whether a load or discovery tells so, and the load."""
-        for load in reversed([load for load in self.start.loads if not load.draft]):
-            backend = load.backend(discovered)
-            if backend:
-                return backend, "load", load
-        if discovered:
-            return discovered[0], "discovery", None
-        return ("cpu", "discovery", None) if self.start.cpu_only else (None, None, None)
-
-    def _failures(self, backend: str | None) -> list[dict[str, Any]]:
-        failures = []
-        for failure in self.start.failures.values():
-            known = self.signatures.known[failure["code"]]
-            library = failure.pop("void_if_found")
-            if backend in known.get("noise_on", ()) or (library and library in self.start.computes):
-                continue
-            if backend in BACKENDS and known.get("harmless_on_gpu"):
-                failure["severity"] = "info"
-            remedies = known.get("remedy_for", {})
-            engine = "ollama" if self.is_ollama else "llama_server"
-            failure["remedy"] = remedies.get(backend) or remedies.get(engine) or failure["remedy"]
-            failures.append(failure)
-        return failures
-
-    def _derive(self, discovered: list[str], backend: str | None, load: Load | None) -> None:
-        """The failures that no single line shows."""
-        start = self.start
-        gpus = [library for library in discovered if library in BACKENDS]
-        if load and load.offloaded:
-            layers, of = load.offloaded
-            if layers == 0 and (gpus or not start.cpu_only or set(start.failures) - _NO_GPU_AT_ALL):
-                self._fail("zero_layers_offloaded", load.line)
-            elif 0 < layers < of:
-                self._fail("partial_offload", load.line)
-        # A llama-server that was told to leave the GPUs alone prepares none.
-        if gpus and backend == "cpu" and load and (self.is_ollama or start.used):
-            self._fail("gpu_detected_but_model_on_cpu", load.line or "the model has memory on the CPU only")
-            if set(load.loaded) == {"cpu"}:
-                self._fail("gpu_libraries_missing", load.loaded["cpu"])
-        if start.runners and gpus and not re.search("cuda|rocm|vulkan", start.runners):
-            self._fail("gpu_runner_missing", start.runners)
-        for device in start.kept_devices():
-            total, available = device["total_bytes"], device["available_bytes"]
-            if total and available is not None and available * 4 < total:
-                text = f"{device['name']}: {available >> 20} MiB of {total >> 20} MiB are free"
-                self._fail("low_available_vram", text)
-
 
 def _library_of(record: Record) -> str | None:
     """The backend whose library directory a discovery failure names."""
@@ -365,4 +279,4 @@ def read_engine_log(lines: Iterable[str], signatures: list[dict[str, Any]]) -> d
     """The engine_log of design section 4 from the lines of a log, in one pass and without keeping them."""
     reader = _Reader(signatures)
     reader.read(lines)
-    return reader.result()
+    return verdict.engine_log(reader.start, reader.signatures.known, reader.is_ollama, reader.is_llama, reader.starts)

@@ -28,7 +28,7 @@ class Record(NamedTuple):
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]|#033\[[0-9;]*m|\^\[\[[0-9;]*m")
 _STRUCTURED = re.compile(
-    r"(?:time=\S{1,40} )?level=[A-Z]{1,9}\S{0,4} (?:source=\S{1,80} )?msg=|\bsource=\w{1,60}\.go:\d{1,6} msg="
+    r"(?:time=\S{1,40} )?level=[A-Z]{1,9}\S{0,4} (?:source=\S{1,300} )?msg=|\b(?:source=)?\w{1,60}\.go:\d{1,6} msg="
 )
 # What some web interfaces for containers make of such a line when it is copied: no blanks, no quotes.
 _SQUASHED = re.compile(r"level=[A-Z]{1,9}source=\w{1,60}\.go:\d{1,6}msg=")
@@ -43,7 +43,7 @@ _PAIR = re.compile(r'("(?:[^"\\]|\\.)*(?:"|$)|[^\s="]+)=("(?:[^"\\]|\\.)*(?:"|$)
 _ESCAPE = re.compile(r"\\(.)")
 # What a line looks like that begins an entry of its own, even while a quote is open,
 _ENTRY_START = re.compile(
-    r"time=|level=|source=\S{1,80} msg=|\[GIN|\[\d|\{\"|\d{4}[-/]\d\d[-/]\d\d|<\d+>|[\w.-]+ +\| |-- "
+    r"time=|level=|(?:source=)?\S{1,300}\.go:\d{1,6} msg=|\[GIN|\[\d|\{\"|\d{4}[-/]\d\d[-/]\d\d|<\d+>|[\w.-]+ +\| |-- "
     r"|\S{3,12}\.? +\d{1,2} \d\d:\d\d:\d\d |\d\d? \S+ \d\d:\d\d:\d\d "
     r"| *Device \d+:|goroutine |panic: |SIG[A-Z]+: |(?:llama|llm|ggml|gguf|load|common|clip)_\w+: "
     r"|(?:print_info|load|main|clip|system_info): |(?:srv|slot|cmn) +\w"
@@ -137,13 +137,13 @@ def pairs(text: str) -> dict[str, str]:
 
 
 def _unpacked(line: str) -> str:
-    """The text inside a JSON line of a container runtime or of journalctl."""
-    if line.startswith("{") and ('"log"' in line or '"MESSAGE"' in line):
+    """The text inside a JSON line of a container runtime, of journalctl or of a desktop program (pino's form)."""
+    if line.startswith("{") and ('"log"' in line or '"MESSAGE"' in line or '"hostname"' in line):
         try:
             entry = json.loads(line)
         except ValueError:
             return line
-        text = entry.get("log", entry.get("MESSAGE"))
+        text = entry.get("log") or entry.get("MESSAGE") or entry.get("msg")
         return text if isinstance(text, str) else line
     return line
 

@@ -88,6 +88,7 @@ class Start:
         self.cpu_only = False
         self.gfx: list[str] = []
         self.runners: str | None = None
+        self.meant = ""  # the backend that the next load is announced for
         self.load = Load()
         self.loads = [self.load]
         self.failures: dict[str, dict[str, Any]] = {}
@@ -121,6 +122,24 @@ class Start:
             known.update({field: value for field, value in said.items() if known[field] is None})
         elif len(self.devices) < 64:
             self.devices[key] = said
+
+    def fail(self, known: dict[str, dict[str, Any]], code: str, line: str, void_if_found: str | None = None) -> None:
+        """A line shows this fault; it is void if in the end that library did find a GPU."""
+        if code not in known:
+            return
+        failure = self.failures.setdefault(
+            code,
+            {
+                "code": code,
+                "severity": known[code]["severity"],
+                "line": line[:2000],
+                "meaning": known[code]["meaning"],
+                "remedy": known[code]["remedy"],
+                "count": 0,
+                "void_if_found": void_if_found,
+            },
+        )
+        failure["count"] += 1
 
     def kept_devices(self) -> list[dict[str, Any]]:
         """The GPUs that models are loaded for, or all where the log does not tell which."""
