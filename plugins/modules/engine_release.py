@@ -39,6 +39,13 @@ options:
     description: Whether archives may be downloaded. Otherwise they must lie in C(downloads/VERSION) below O(root).
     type: bool
     default: true
+  unpack:
+    description:
+      - Whether the release is installed. Otherwise its archives are only fetched into C(downloads/VERSION) below
+        O(root) and stay there, verified, as the controller does it for hosts that get copies.
+      - Hosts whose tasks ask for the same archives at the same moment wait for the first one, and find them there.
+    type: bool
+    default: true
   checksums_url:
     description: Address of the release's own list of checksums, one line C(HASH  ./FILE) for each file.
     type: str
@@ -92,13 +99,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 version:
-  description: The version that C(current) points to when the module is done.
+  description: The version that C(current) points to when the module is done, or that was only fetched.
   returned: success
   type: str
   sample: 0.32.15
 previous_version:
   description: The version that C(current) pointed to before; null on a host that had none.
-  returned: success
+  returned: with O(unpack=true)
   type: str
   sample: 0.32.6
 downloaded:
@@ -113,6 +120,11 @@ pruned:
   type: list
   elements: str
   sample: [0.30.4]
+archives:
+  description: The checksum of every archive by its name, as pinned or as the release's own list has it.
+  returned: with O(unpack=false)
+  type: dict
+  sample: {ollama-linux-amd64.tar.zst: 1c114a6b220c5efca2ef2b1e5f01d1e535e26f6cd6d1678c8489325d2835e525}
 link:
   description: Whose the file at O(link) is, V(ours) or V(foreign); null where O(link) is not given.
   returned: success
@@ -123,7 +135,7 @@ link:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama import release
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama import cache, release
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.download import Progress
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.unpack import ReleaseError
 
@@ -136,6 +148,7 @@ def main() -> None:
             "archives": {"type": "list", "elements": "str", "required": True},
             "sha256": {"type": "dict", "default": {}},
             "fetch": {"type": "bool", "default": True},
+            "unpack": {"type": "bool", "default": True},
             "checksums_url": {"type": "str"},
             "binary": {"type": "str", "default": "bin/ollama"},
             "flatten": {"type": "bool", "default": False},
@@ -154,7 +167,7 @@ def main() -> None:
     options["archives"] = [release.Archive.from_url(url, pinned) for url in options["archives"]]
     request = release.Request(zstd=module.get_bin_path("zstd"), **options)
     try:
-        state = release.run(request, progress, module.check_mode)
+        state = (release if request.unpack else cache).run(request, progress, module.check_mode)
     except ReleaseError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
@@ -162,7 +175,7 @@ def main() -> None:
     module.exit_json(
         changed=not state.satisfied(request.version),
         version=request.version,
-        previous_version=state.current,
+        **({"previous_version": state.current} if request.unpack else {"archives": state.sha256}),
         downloaded=[archive.name for archive in state.missing],
         pruned=state.prunable,
         link=("foreign" if state.link_foreign else "ours") if request.link else None,

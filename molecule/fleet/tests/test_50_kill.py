@@ -95,12 +95,13 @@ def test_a_download_that_was_killed_is_continued(next_run, mirror):
     assert '" 206 ' in mirror.log.read_text()
 
 
-def test_only_the_controller_fetches_for_hosts_without_a_way_out(next_run, mirror):
-    """Not "once": hosts that arrive at the same moment are not kept apart by `throttle` under the strategy free."""
-    callers = {line.split()[0] for line in mirror.log.read_text().splitlines() if "GET" in line}
+def test_only_the_controller_fetches_for_hosts_without_a_way_out_and_only_once(next_run, mirror):
+    """Both arrive at the same moment; `throttle` would not keep them apart under the strategy free."""
+    log = [line for line in mirror.log.read_text().splitlines() if "GET" in line]
     subnet = mirror.address.rsplit(".", 1)[0]
-    assert mirror.address in callers
-    assert not callers & {f"{subnet}.15", f"{subnet}.16"}
+    assert not {line.split()[0] for line in log} & {f"{subnet}.15", f"{subnet}.16"}
+    fetched = [line for line in log if line.startswith(f"{mirror.address} ") and f"v{OLD}/ollama-linux" in line]
+    assert len(fetched) == 1, log
 
 
 @pytest.fixture(scope="module")

@@ -3,69 +3,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.download import (
-    Progress,
-    download,
-    fetch_text,
-    parse_checksums,
-    remote_size,
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.archives import (
+    Archive,
+    Request,
+    check_space,
+    checksums,
+    fetch,
+    human_bytes,
+    lock,
 )
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.download import Progress
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.unpack import ReleaseError, unpack
 
 # 0.32.15 of Ollama, b10488 of llama.cpp; after a dash what tells builds of one version apart.
 VERSION = re.compile(r"(\d+\.\d+\.\d+|b\d+)(-[0-9A-Za-z.-]+)?")
 MANIFEST = "release.json"
-
-
-@dataclass
-class Archive:
-    name: str
-    url: str
-    sha256: str | None = None
-
-    @classmethod
-    def from_url(cls, url: str, pinned: dict[str, str]) -> Archive:
-        name = url.split("?")[0].rsplit("/", 1)[-1]
-        sha256 = pinned.get(name)
-        return cls(name, url, sha256.lower() if sha256 else None)
-
-
-@dataclass
-class Request:
-    root: str
-    version: str
-    archives: list[Archive]
-    checksums_url: str | None = None
-    binary: str = "bin/ollama"
-    flatten: bool = False
-    link: str | None = None
-    fetch: bool = True
-    keep: int = 1
-    unpack_factor: float = 3.0
-    timeout: int = 60
-    zstd: str | None = None
-
-    @property
-    def versions(self) -> str:
-        return os.path.join(self.root, "versions")
-
-    @property
-    def target(self) -> str:
-        return os.path.join(self.versions, self.version)
-
-    @property
-    def downloads(self) -> str:
-        return os.path.join(self.root, "downloads", self.version)
 
 
 @dataclass
@@ -78,6 +36,7 @@ class State:
     link_foreign: bool
     prunable: list[str] = field(default_factory=list)
     sizes: dict[str, int | None] = field(default_factory=dict)
+    sha256: dict[str, str] = field(default_factory=dict)
 
     def satisfied(self, version: str) -> bool:
         return not (self.missing or self.link_missing or self.prunable) and self.current == version
@@ -162,64 +121,6 @@ def inspect(request: Request) -> State:
     )
 
 
-def checksums(request: Request, archives: list[Archive]) -> dict[str, str]:
-    """The sha256 of each archive: the pinned one, else the release's own."""
-    known = {a.name: a.sha256 for a in archives if a.sha256}
-    if len(known) == len(archives):
-        return known
-    unpinned = [a.name for a in archives if a.name not in known]
-    if not request.checksums_url:
-        raise ReleaseError(f"no sha256 is known for {', '.join(unpinned)}: give sha256 or checksums_url")
-    published = parse_checksums(fetch_text(request.checksums_url, request.timeout))
-    absent = [name for name in unpinned if name not in published]
-    if absent:
-        raise ReleaseError(
-            f"{request.checksums_url} has no sha256 for {', '.join(absent)}: "
-            "check the version and the platform, or pin the checksum"
-        )
-    known.update({name: published[name] for name in unpinned})
-    return known
-
-
-def check_space(request: Request, sizes: list[int | None]) -> None:
-    """Refuses to start what the disk cannot hold: the downloads and what they unpack to."""
-    needed = int(sum((size or 0) for size in sizes) * (1 + request.unpack_factor))
-    folder = request.root
-    while not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
-    status = os.statvfs(folder)
-    free = status.f_bavail * status.f_frsize
-    if needed > free:
-        raise ReleaseError(
-            f"{request.root} needs {human_bytes(needed)} free to download and unpack {request.version}, "
-            f"but {folder} has {human_bytes(free)}: free some space or choose another root"
-        )
-
-
-def human_bytes(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.2f} GB"
-
-
-@contextmanager
-def lock(root: str, patience: int = 1800) -> Iterator[None]:
-    """One installation at a time: a killed play may leave its module running on the host."""
-    os.makedirs(root, mode=0o755, exist_ok=True)
-    with open(os.path.join(root, ".lock"), "w", encoding="utf-8") as handle:
-        for _second in range(patience):
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(1)
-        else:
-            raise ReleaseError(f"another installation below {root} has not ended within {patience} s")
-        yield
-
-
 def recover(request: Request) -> None:
     """Undoes what a killed run left: half-built versions go, a version being exchanged comes back."""
     os.makedirs(request.versions, mode=0o755, exist_ok=True)
@@ -242,13 +143,7 @@ def install(request: Request, missing: list[Archive], progress: Progress) -> Non
     if not missing:
         return
     sums = checksums(request, missing)
-    check_space(request, [remote_bytes(request, archive) for archive in missing])
-    os.makedirs(request.downloads, mode=0o755, exist_ok=True)
-    files = {a.name: os.path.join(request.downloads, a.name) for a in missing}
-    for archive in missing:
-        if not (request.fetch or os.path.exists(files[archive.name])):
-            raise ReleaseError(f"{files[archive.name]} does not exist, and it may not be fetched")
-        download(archive.url, files[archive.name], sums[archive.name], progress, timeout=request.timeout)
+    fetch(request, missing, sums, progress)
 
     partial = os.path.join(request.versions, f".{request.version}.partial")
     manifest = read_manifest(request.target)
@@ -263,7 +158,7 @@ def install(request: Request, missing: list[Archive], progress: Progress) -> Non
             os.mkdir(partial, 0o755)
         for archive in missing:
             progress.report("unpack", archive.name, 0, None)
-            unpack(files[archive.name], partial, request.zstd)
+            unpack(os.path.join(request.downloads, archive.name), partial, request.zstd)
         if request.flatten:
             flatten(partial)
         if not os.access(os.path.join(partial, request.binary), os.X_OK):
@@ -289,14 +184,6 @@ def flatten(directory: str) -> None:
         for name in os.listdir(aside):
             os.rename(os.path.join(aside, name), os.path.join(directory, name))
         os.rmdir(aside)
-
-
-def remote_bytes(request: Request, archive: Archive) -> int | None:
-    """Bytes of the archive; what was placed in the download folder is not asked for again."""
-    placed = os.path.join(request.downloads, archive.name)
-    if os.path.exists(placed):
-        return os.path.getsize(placed)
-    return remote_size(archive.url, request.timeout) if request.fetch else None
 
 
 def put_in_place(request: Request, partial: str) -> None:
@@ -344,10 +231,14 @@ def apply(request: Request, progress: Progress) -> State:
     return state
 
 
+def check_version(version: str) -> None:
+    if not VERSION.fullmatch(version):
+        raise ReleaseError(f"{version!r} is not a version: write it like 0.32.15 or b10488")
+
+
 def run(request: Request, progress: Progress, check_mode: bool) -> State:
     """Returns the state that was found, after making the request true unless in check mode."""
-    if not VERSION.fullmatch(request.version):
-        raise ReleaseError(f"{request.version!r} is not a version: write it like 0.32.15 or b10488")
+    check_version(request.version)
     state = inspect(request)
     if state.satisfied(request.version):
         return state
@@ -356,8 +247,7 @@ def run(request: Request, progress: Progress, check_mode: bool) -> State:
     if request.fetch:
         # The server is asked all the same: an unreachable mirror is better known now.
         checksums(request, state.missing)
-        state.sizes = {archive.name: remote_bytes(request, archive) for archive in state.missing}
-        check_space(request, list(state.sizes.values()))
+        state.sizes = check_space(request, state.missing)
     return state
 
 
@@ -367,9 +257,10 @@ def difference(request: Request, state: State) -> dict[str, str]:
         size = state.sizes.get(archive.name)
         fetched += f"fetched: {archive.name}{f' ({human_bytes(size)})' if size else ''}\n"
     before = "".join(f"kept: {version}\n" for version in state.prunable)
+    where = os.path.join(request.root, "current") if request.unpack else request.downloads
     return {
-        "before_header": os.path.join(request.root, "current"),
-        "after_header": os.path.join(request.root, "current"),
+        "before_header": where,
+        "after_header": where,
         "before": f"version: {state.current or 'none'}\n{before}",
         "after": f"version: {request.version}\n{fetched}",
     }

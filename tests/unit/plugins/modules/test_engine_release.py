@@ -95,3 +95,15 @@ def test_a_version_that_is_none(version: str, tmp_path: Path, mirror: str, capsy
     assert result["failed"] is True
     assert "is not a version: write it like 0.32.15" in result["msg"]
     assert not (tmp_path / "opt").exists()
+
+
+def test_a_controller_only_fetches(tmp_path: Path, mirror: str, capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = {**arguments(tmp_path, mirror), "unpack": False}
+    foretold = run(capsys, **wanted, _ansible_check_mode=True)
+    assert not (tmp_path / "opt").exists()
+    done = run(capsys, **wanted)
+    assert (foretold["changed"], done["changed"], done["downloaded"]) == (True, True, ["base.tgz"])
+    digest = hashlib.sha256((tmp_path / "opt/downloads/0.32.15/base.tgz").read_bytes()).hexdigest()
+    assert done["archives"] == foretold["archives"] == {"base.tgz": digest}
+    assert run(capsys, **wanted)["changed"] is False
+    assert not (tmp_path / "bin/ollama").exists()
