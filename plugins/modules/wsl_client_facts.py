@@ -71,7 +71,9 @@ ansible_facts:
           description: C(way), C(scheme), C(host), C(port), C(path), and the C(url) that comes of them now, or null.
           type: dict
         others:
-          description: Each C(OLLAMA_HOST) that is not ours, with C(path), C(value), and C(said), which tells both.
+          description:
+            - Each C(OLLAMA_HOST) that is not ours, with C(path), C(line), C(text) of the line, C(value), and C(said), which
+              tells all of it. C(alone) is false where the line does other things as well, so that it cannot be taken out.
           type: list
           elements: dict
         replaced:

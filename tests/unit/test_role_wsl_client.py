@@ -15,6 +15,7 @@ from ansible.module_utils.testing import patch_module_args
 from ansible.modules import replace
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from ansible_collections.lamplighter.fleet.plugins.module_utils.wsl.client import own_values
 
 ROLE = Path(__file__).parents[2] / "roles/wsl_client"
 REPLACE = "ansible.builtin.replace"
@@ -28,13 +29,18 @@ def variables(**more: Any) -> dict[str, Any]:
     return {**load("vars/main.yml"), **more}
 
 
-def do(capsys: pytest.CaptureFixture[str], tasks: str, path: str, there: Path) -> dict[str, Any]:
-    """What replaces lines in a file of this path, which is really in another place."""
-    arguments = next(task[REPLACE] for task in load(f"tasks/{tasks}.yml") if REPLACE in task)
-    given = Templar(DataLoader(), variables=variables(item=path)).template(arguments)
-    with patch_module_args({**given, "path": str(there)}), pytest.raises(SystemExit):
-        replace.main()
-    done: dict[str, Any] = json.loads(capsys.readouterr().out)
+def do(capsys: pytest.CaptureFixture[str], tasks: str, path: str, there: Path) -> list[bool]:
+    """What replaces lines in a file of this path, which is really in another place: whether each did anything."""
+    task = next(task for task in load(f"tasks/{tasks}.yml") if REPLACE in task)
+    found = [{"path": path, "said": "", **one} for one in own_values(there.read_text())]
+    facts = {"wsl_client_facts": {"others": found, "replaced": [path]}}
+    templar = Templar(DataLoader(), variables=variables(ansible_facts=facts))
+    done = []
+    for item in templar.template(task["loop"]):
+        given = Templar(DataLoader(), variables=variables(item=item)).template(task[REPLACE])
+        with patch_module_args({**given, "path": str(there)}), pytest.raises(SystemExit):
+            replace.main()
+        done.append(json.loads(capsys.readouterr().out)["changed"])
     return done
 
 
@@ -58,13 +64,29 @@ def test_what_others_set_does_nothing_and_comes_back(
 ) -> None:
     there = tmp_path / "file"
     there.write_text(before)
-    for changed in (True, False):
-        assert do(capsys, "replace", path, there)["changed"] is changed
+    for changed in ([True], []):
+        assert do(capsys, "replace", path, there) == changed
         assert there.read_text() == after
     if path.endswith(".bashrc"):
         assert subprocess.run(["bash", "-n", there], check=False).returncode == 0
-    assert do(capsys, "uninstall", path, there)["changed"]
+    assert do(capsys, "uninstall", path, there) == [True]
     assert there.read_text() == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[ -e /x ] && export OLLAMA_HOST=desk",
+        "if true; then export OLLAMA_HOST=desk; fi",
+        "if true; then\n  export OLLAMA_HOST=desk; fi",
+        "export A=1 \\\n  OLLAMA_HOST=desk",
+    ],
+)
+def test_a_line_that_does_other_things_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str) -> None:
+    there = tmp_path / "file"
+    there.write_text(f"{line}\n")
+    assert do(capsys, "replace", "/home/ada/.bashrc", there) == []
+    assert there.read_text() == f"{line}\n"
 
 
 def test_blocks_are_taken_only_from_files_that_are_there() -> None:

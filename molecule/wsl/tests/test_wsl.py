@@ -15,7 +15,7 @@ import pytest
 UNIT = "lamplighter-windows-ollama"
 FIRST, SECOND = "172.22.16.1", "172.30.64.1"
 CONF = "/etc/lamplighter/windows-ollama.conf"
-PROVE = "The proof"
+DOCTOR = "What is wrong, in the order to mend it"
 # How each kind of process is started, and what it says.
 SAY = 'echo "$OLLAMA_HOST"'
 USER_UNIT = "~/.config/systemd/user/say.service"
@@ -122,13 +122,12 @@ def test_a_shell_is_not_slower_by_five_milliseconds(world):
 
 
 def test_the_doctor_is_content_and_flags_what_is_wide_or_stale(world):
-    task = "What is wrong, in the order to mend it"
-    page = world.play(playbook="playbooks/doctor.yml").of("wsl", task=task)[0]["msg"]
+    page = world.play(playbook="playbooks/doctor.yml").of("wsl", task=DOCTOR)[0]["msg"]
     assert not re.findall(r"(?:ERROR|warning) (\w+):", page), page
     rules = json.loads(world.windows("show rules"))
     world.set("rules", [*rules, {**rules[0], "Name": "Wide", "RemoteAddress": "Any", "InterfaceAlias": "Any"}])
     world.do("echo 'export OLLAMA_HOST=172.17.0.1' > /etc/profile.d/mine.sh")
-    page = world.play(playbook="playbooks/doctor.yml").of("wsl", task=task)[0]["msg"]
+    page = world.play(playbook="playbooks/doctor.yml").of("wsl", task=DOCTOR)[0]["msg"]
     assert set(re.findall(r"(?:ERROR|warning) (\w+):", page)) == {"client_address_stale", "windows_firewall_wide"}
     world.set("rules", rules)
 
@@ -163,6 +162,18 @@ def test_every_cause_is_told(world, break_it, mend_it, said):
     world.windows(break_it)
     assert said in story(world.play(playbook="proof"))
     world.windows(mend_it or f"set rules '{rules}'")
+
+
+def test_a_rule_that_blocks_is_told_with_what_removes_it(world):
+    rules = json.loads(world.windows("show rules"))
+    world.set("rules", [*rules, {**rules[0], "Name": "No", "InstanceID": "No", "DisplayName": "ollama.exe", "Action": "Block"}])
+    said = story(world.play(playbook="proof"))
+    assert "firewall rule ollama.exe blocks it" in said
+    assert "Remove-NetFirewallRule -Name 'No'" in said
+    page = world.play(playbook="playbooks/doctor.yml").of("wsl", task=DOCTOR)[0]["msg"]
+    assert re.findall(r"(?:ERROR|warning) (\w+):", page) == ["windows_firewall_blocks"]
+    assert "Remove-NetFirewallRule -Name 'No'" in page
+    world.set("rules", rules)
 
 
 def test_without_interop_the_way_and_the_gpu_are_proven_all_the_same(world):

@@ -101,7 +101,9 @@ def values(case: Case) -> None:
             "client_address_static" if right else "client_address_stale",
             "warning" if right else "error",
             f"OLLAMA_HOST is written down as {entry['value']}: that is {'right ' if right else ''}{when}.",
-            "Remove it, or let the role wsl_client put it out of force: wsl_client_replace: true.",
+            "Remove it, or let the role wsl_client put it out of force: wsl_client_replace: true."
+            if entry.get("alone")
+            else "Change that line by hand: it does other things as well.",
             f"sudoedit {entry['path']}",
             entry["said"],
         )

@@ -12,26 +12,66 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import S
 
 # Files that give processes their environment. In ENVIRONMENT the last value counts, and ours is the last.
 ENVIRONMENT = "etc/environment"
-SYSTEM_FILES = ("etc/profile", "etc/bash.bashrc", "etc/zsh/zshenv", "etc/zshenv", "etc/fish/config.fish")
+_ZSH = ("zshenv", "zprofile", "zshrc", "zlogin")
+SYSTEM_FILES = (
+    *("etc/profile", "etc/bash.bashrc", "etc/fish/config.fish"),
+    *(f"{folder}/{name}" for folder in ("etc/zsh", "etc") for name in _ZSH),
+)
 SYSTEM_FOLDERS = ("etc/profile.d", "etc/environment.d", "etc/fish/conf.d", "etc/systemd/system.conf.d")
 HOME_FILES = (
-    *(".bashrc", ".bash_profile", ".bash_login", ".profile", ".zshenv", ".zprofile", ".zshrc", ".pam_environment"),
-    *(".config/fish/config.fish", ".config/environment.d/ollama.conf"),
+    *(".bashrc", ".bash_aliases", ".bash_profile", ".bash_login", ".profile", *(f".{name}" for name in _ZSH)),
+    *(".pam_environment", ".config/fish/config.fish", ".config/fish/fish_variables"),
 )
+HOME_FOLDERS = (".config/environment.d", ".config/fish/conf.d")
 _BLOCK = re.compile(r"^# BEGIN lamplighter.*?^# END lamplighter[^\n]*$", re.MULTILINE | re.DOTALL)
-# NAME=value with or without export, fish's set -gx NAME value, systemd's DefaultEnvironment=NAME=value.
-_VALUE = re.compile(
-    r"^[ \t]*(?:export[ \t]+|set[ \t]+(?:-[\w-]+[ \t]+)*|DefaultEnvironment=[\"']?)?"
-    r"OLLAMA_HOST(?:=|[ \t]+)[\"']?([^\"'\s#;]+)",
-    re.MULTILINE,
+# What has no say in where a command begins: quoted text, and a comment.
+_QUOTED = re.compile(r"""\\.|"(?:\\.|[^"\\])*"|'[^']*'|(?:^|(?<=[\s;]))#.*""")
+# NAME=value with or without export, fish's set -gx NAME value, .pam_environment's NAME DEFAULT=value: at the start of a
+# line, or of a command within it.
+_SETS = re.compile(
+    r"""(?:^[ \t]*|[;&|(){][ \t]*|\b(?:then|else|do|and|or|begin)[ \t]+)"""
+    r"""(?P<how>(?:export|declare|typeset|readonly|set)[ \t]+(?:-[\w-]+[ \t]+|\w+=\S*[ \t]+)*)?"""
+    r"""OLLAMA_HOST(?:=|[ \t]+)"""
 )
+_VALUE = re.compile(r"""(?:\\.|"(?:\\.|[^"\\])*"|'[^']*'|\$?\([^()]*\)|`[^`]*`|[^\s;&|<>()"'`\\#])+""")
+# fish keeps what `set -U` has set, of all shells, in a file of its own.
+_UNIVERSAL = re.compile(r"SETUVAR (?:--\w+ )*OLLAMA_HOST:(\S+)")
+_OF_SYSTEMD = re.compile(r"""[ \t]*DefaultEnvironment=(.*["' \t])?["']?OLLAMA_HOST=([^"'\s]+)["']?(.*)""")
 _REPLACED = re.compile(r"^(?:: )?# lamplighter: ", re.MULTILINE)
 _PROXY = re.compile(r"^[ \t]*(?:export[ \t]+)?((?:https?|all)_proxy)=[\"']?([^\"'\s#]+)", re.MULTILINE | re.IGNORECASE)
 
 
-def own_values(text: str) -> list[str]:
-    """What somebody else than this collection sets OLLAMA_HOST to in the text of a file."""
-    return [match.strip() for match in _VALUE.findall(_BLOCK.sub("", text)) if not match.startswith("$lamplighter")]
+def own_values(text: str) -> list[dict[str, Any]]:
+    """What somebody else than this collection sets OLLAMA_HOST to in the text of a file: `value`, `line` (its number),
+    `text` (the line), and `alone`: whether the line does nothing else, so that it can be taken out of the file."""
+    found, continued = [], False
+    without_ours = _BLOCK.sub(lambda block: "\n" * block[0].count("\n"), text)
+    for number, line in enumerate(without_ours.split("\n"), 1):
+        for value, alone in _values(line):
+            found.append({"value": value, "line": number, "text": line, "alone": alone and not continued})
+        continued = line.endswith("\\")
+    return found
+
+
+def _values(line: str) -> list[tuple[str, bool]]:
+    universal, of_systemd = _UNIVERSAL.match(line), _OF_SYSTEMD.match(line)
+    if universal:
+        return [(universal[1].replace("\\x3a", ":"), False)]
+    if of_systemd:
+        before, value, after = of_systemd.groups(default="")
+        return [(value, not f"{before}{after}".strip("\"' \t\r"))]
+    code = _QUOTED.sub(lambda quoted: "_" * len(quoted[0]), line)
+    found = []
+    for match in _SETS.finditer(code):
+        value_found, how = _VALUE.match(line, match.end()), match["how"] or ""
+        if not value_found:
+            continue
+        rest = code[value_found.end() :].strip("_ \t\r")
+        # NAME=value command: for this command alone.
+        if how or not rest or rest[0] in ";&|)}":
+            before = line[: match.start()].strip()
+            found.append((value_found[0].strip("\"'"), not (rest or before or "=" in how)))
+    return found
 
 
 def gather(sysroot: Sysroot) -> dict[str, Any]:
@@ -39,10 +79,7 @@ def gather(sysroot: Sysroot) -> dict[str, Any]:
     values, replaced, proxies = [], [], []
     for path in [ENVIRONMENT, *_files(sysroot)]:
         text = sysroot.read(path) or ""
-        values += [
-            {"path": f"/{path}", "value": value, "said": f"/{path} says OLLAMA_HOST={value}"}
-            for value in own_values(text)
-        ]
+        values += [{"path": f"/{path}", "said": _said(f"/{path}", one), **one} for one in own_values(text)]
         replaced += [f"/{path}"] if _REPLACED.search(text) else []
         # A proxy's password stays where it is.
         proxies += [re.sub(r"//[^/@]*@", "//", value) for _name, value in _PROXY.findall(text)]
@@ -59,9 +96,17 @@ def gather(sysroot: Sysroot) -> dict[str, Any]:
     }
 
 
+def _said(path: str, one: dict[str, Any]) -> str:
+    said = f"{path} says OLLAMA_HOST={one['value']} in line {one['line']}"
+    if path.endswith("/fish_variables"):
+        return f"{said}: set -e -U OLLAMA_HOST in fish takes it out"
+    return said if one["alone"] else f"{said}, beside other things: change that line by hand"
+
+
 def _files(sysroot: Sysroot) -> list[str]:
-    folders = [f"{folder}/{name}" for folder in SYSTEM_FOLDERS for name in sysroot.listdir(folder)]
     homes = ["root", *(f"home/{name}" for name in sysroot.listdir("home"))]
+    all_folders = [*SYSTEM_FOLDERS, *(f"{home}/{folder}" for home in homes for folder in HOME_FOLDERS)]
+    folders = [f"{folder}/{name}" for folder in all_folders for name in sysroot.listdir(folder)]
     paths = [*SYSTEM_FILES, *folders, *(f"{home}/{name}" for home in homes for name in HOME_FILES)]
     return [path for path in paths if sysroot.exists(path)]
 

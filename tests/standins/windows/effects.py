@@ -24,15 +24,16 @@ DEVICE = "eth0"
 
 
 def nft_rules(state: dict[str, Any], local: str) -> list[str]:
-    """What the enabled rules admit. `local` is the network of the container, which plays the LAN."""
-    admitted = []
+    """What the enabled rules drop and admit; one that blocks beats all that admit. `local` is the network of the
+    container, which plays the LAN."""
+    found: dict[str, list[str]] = {"drop": [], "accept": []}
     wsl = str(ipaddress.ip_network(f"{state['gateway']}/{state['prefix']}", strict=False))
     for rule in state["rules"]:
         on_wsl = str(rule["InterfaceAlias"]).startswith("vEthernet (WSL")
         # The adapter that this rule was made for is gone.
         stale = on_wsl and rule.get("adapter") != state["adapter"]
-        admits = (rule["Enabled"], rule["Action"], rule["Direction"]) == ("True", "Allow", "Inbound")
-        if stale or not admits or rule["Protocol"] not in ("TCP", "Any"):
+        holds = (rule["Enabled"], rule["Direction"]) == ("True", "Inbound") and rule["Protocol"] in ("TCP", "Any")
+        if stale or not holds:
             continue
         match = "meta l4proto tcp"
         remote = rule["RemoteAddress"] if isinstance(rule["RemoteAddress"], list) else [rule["RemoteAddress"]]
@@ -46,8 +47,9 @@ def nft_rules(state: dict[str, Any], local: str) -> list[str]:
         ports = rule["LocalPort"] if isinstance(rule["LocalPort"], list) else [rule["LocalPort"]]
         if "Any" not in ports:
             match += f" tcp dport {{ {', '.join(ports)} }}"
-        admitted.append(f"{match} accept")
-    return admitted
+        verdict = {"Allow": "accept", "Block": "drop"}[rule["Action"]]
+        found[verdict].append(f"{match} {verdict}")
+    return found["drop"] + found["accept"]
 
 
 class Container:

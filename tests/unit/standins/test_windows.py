@@ -20,6 +20,7 @@ from tests.standins.windows.session import Session
 
 PROGRAM = Path(__file__).parents[2] / "standins/windows/powershell.exe"
 RULE = "New-NetFirewallRule -Name 'a' -DisplayName 'A' -Protocol 'TCP' -LocalPort '11434'"
+OTHER = RULE.replace("'a'", "'b'")
 
 QUIET = "'/VERYSILENT','/NORESTART','/SUPPRESSMSGBOXES'"
 FOLDER = "C:\\Users\\Ada\\AppData\\Local\\Programs\\Ollama"
@@ -154,13 +155,18 @@ LAN = "10.77.66.0/24"
             "meta l4proto tcp ip saddr { 172.22.16.0/20 } ip daddr 172.22.16.1 tcp dport { 11434 } accept",
         ),
         ("-Enabled 'False'", None),
-        ("-Action 'Block'", None),
+        ("-Action 'Block'", "meta l4proto tcp tcp dport { 11434 } drop"),
         ("-Direction 'Outbound'", None),
     ],
 )
 def test_a_rule_admits_what_it_says(machine: Machine, parameters: str, line: str | None) -> None:
     assert Session(machine).run(f"{RULE} {parameters}".strip())["stderr"] == ""
     assert nft_rules(machine.state, LAN) == ([line] if line else [])
+
+
+def test_a_rule_that_blocks_comes_before_those_that_admit(machine: Machine) -> None:
+    Session(machine).run(f"{RULE}; {OTHER} -Action 'Block'")
+    assert [line.split()[-1] for line in nft_rules(machine.state, LAN)] == ["drop", "accept"]
 
 
 def test_a_rule_for_an_adapter_that_is_gone_admits_nobody(machine: Machine) -> None:

@@ -30,7 +30,7 @@ def test_facts_are_those_that_are_documented(tmp_path: Path, capsys: pytest.Capt
     told = yaml.safe_load(wsl_client_facts.RETURN)["ansible_facts"]["contains"]["wsl_client_facts"]["contains"]
     assert set(facts) == set(told)
     assert facts["address"]["url"] == "http://127.0.0.1:11434"
-    assert [entry["said"] for entry in facts["others"]] == ["/etc/environment says OLLAMA_HOST=desk"]
+    assert [entry["said"] for entry in facts["others"]] == ["/etc/environment says OLLAMA_HOST=desk in line 1"]
 
 
 def test_everything_that_is_wrong_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:

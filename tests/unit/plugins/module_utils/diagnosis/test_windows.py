@@ -29,10 +29,9 @@ def evidence(mode: str = "nat", **client: Any) -> dict[str, Any]:
     return {"gpu_facts": {**machine(platform="wsl2"), "wsl": wsl}, "windows_client": told}
 
 
-def value(text: str) -> list[dict[str, str]]:
-    return [
-        {"path": "/etc/profile.d/mine.sh", "value": text, "said": f"/etc/profile.d/mine.sh says OLLAMA_HOST={text}"}
-    ]
+def value(text: str, alone: bool = True) -> list[dict[str, Any]]:
+    said = f"/etc/profile.d/mine.sh says OLLAMA_HOST={text}"
+    return [{"path": "/etc/profile.d/mine.sh", "value": text, "said": said, "alone": alone}]
 
 
 CASES: list[tuple[str, dict[str, Any], list[str]]] = [
@@ -77,6 +76,11 @@ def test_a_rule_of_windows_is_named_with_the_command_that_removes_it() -> None:
     found = diagnose(evidence(wide=[WIDE]))["findings"][0]
     assert "it admits Any on Any" in str(found)
     assert "Remove-NetFirewallRule -Name 'Ollama-In'" in str(found)
+
+
+@pytest.mark.parametrize(("alone", "remedy"), [(True, "wsl_client_replace: true"), (False, "by hand")])
+def test_what_the_role_cannot_take_out_is_left_to_a_person(alone: bool, remedy: str) -> None:
+    assert remedy in diagnose(evidence(others=value("172.17.0.1", alone)))["findings"][0]["remedy"]
 
 
 @pytest.mark.parametrize(("reach", "severity"), [(BLOCKED, "error"), (SILENT, "error"), (OK, "info")])
