@@ -17,27 +17,6 @@ description:
   - An engine that crashes is no failure of the module. What was measured until then is kept and marked.
   - Changes nothing that lasts. The model is unloaded afterwards, or left loaded if it was loaded before.
 options:
-  engine:
-    description: The engine whose API is asked.
-    type: str
-    choices: [ollama, llama_server]
-    default: ollama
-  url:
-    description: Where the engine's API is.
-    type: str
-    default: http://127.0.0.1:11434
-  unit:
-    description: The systemd unit of the engine. Its journal says where the model ran, and why it crashed.
-    type: str
-    default: ollama.service
-  model:
-    description:
-      - The model to generate with. It has to be there already. Needed for Ollama.
-      - llama-server has one model; what it calls it is taken by default.
-    type: str
-  api_key:
-    description: The key that the engine's API wants.
-    type: str
   prompt_tokens:
     description:
       - Length of the prompts, in common words.
@@ -68,32 +47,9 @@ options:
       - It loads the model a second time, so there has to be memory for two.
     type: bool
     default: false
-  start_timeout:
-    description: Seconds to wait for the API's first answer.
-    type: int
-    default: 240
-  request_timeout:
-    description: Seconds that a load or a generation may take, and that the engine may be silent.
-    type: int
-    default: 360
-  sysroot:
-    description: Where temperatures and counters are read.
-    type: path
-    default: /
-  gpu_addresses:
-    description: PCI addresses of the GPUs that the engine uses, such as V(0000:03:00.0).
-    type: list
-    elements: str
-    default: []
-  signatures:
-    description:
-      - The rules by which logs are read, as in the collection's C(plugins/plugin_utils/signatures.yml).
-      - Filled in on the controller.
-    type: list
-    elements: dict
-    default: []
 extends_documentation_fragment:
   - action_common_attributes
+  - lamplighter.fleet.engine
 attributes:
   check_mode:
     support: full
@@ -194,7 +150,7 @@ benchmark:
     prompt_tokens_per_second:
       description: Speed of the prompt's evaluation, or null if it was never measured.
       type: dict
-      contains:
+      contains: &figure
         median:
           description: Median of the repetitions.
           type: float
@@ -214,43 +170,11 @@ benchmark:
     generation_tokens_per_second:
       description: Speed of the generation, or null.
       type: dict
-      contains:
-        median:
-          description: Median of the repetitions.
-          type: float
-        min:
-          description: Lowest.
-          type: float
-        max:
-          description: Highest.
-          type: float
-        spread_percent:
-          description: From lowest to highest, in percent of the median.
-          type: float
-        samples:
-          description: Each repetition's.
-          type: list
-          elements: float
+      contains: *figure
     time_to_first_token_seconds:
       description: From sending the request to the first token of its answer, or null.
       type: dict
-      contains:
-        median:
-          description: Median of the repetitions.
-          type: float
-        min:
-          description: Lowest.
-          type: float
-        max:
-          description: Highest.
-          type: float
-        spread_percent:
-          description: From lowest to highest, in percent of the median.
-          type: float
-        samples:
-          description: Each repetition's.
-          type: list
-          elements: float
+      contains: *figure
     llama_bench:
       description: What C(llama-bench) measured with the server's options, null if it was not asked for.
       type: dict
@@ -342,9 +266,10 @@ benchmark:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.lamplighter.fleet.plugins.module_utils.benchmark.clients import CLIENTS, client_of
+from ansible_collections.lamplighter.fleet.plugins.module_utils.benchmark.clients import client_of
 from ansible_collections.lamplighter.fleet.plugins.module_utils.benchmark.run import benchmark
 from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.engine import read_engine_log
+from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.arguments import ENGINE, problem
 from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.host import Host
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
 
@@ -355,41 +280,26 @@ RANGES = {
     "context": (0, 1 << 20),
     "repetitions": (1, 100),
     "warmup": (0, 10),
-    "start_timeout": (1, 3600),
-    "request_timeout": (1, 3600),
 }
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "engine": {"type": "str", "choices": list(CLIENTS), "default": "ollama"},
-            "url": {"type": "str", "default": "http://127.0.0.1:11434"},
-            "unit": {"type": "str", "default": "ollama.service"},
-            "model": {"type": "str"},
-            "api_key": {"type": "str", "no_log": True},
+            **ENGINE,
             "prompt_tokens": {"type": "int", "default": 512, "no_log": False},
             "predict_tokens": {"type": "int", "default": 128, "no_log": False},
             "context": {"type": "int", "default": 0},
             "repetitions": {"type": "int", "default": 3},
             "warmup": {"type": "int", "default": 1},
             "llama_bench": {"type": "bool", "default": False},
-            "start_timeout": {"type": "int", "default": 240},
-            "request_timeout": {"type": "int", "default": 360},
-            "sysroot": {"type": "path", "default": "/"},
-            "gpu_addresses": {"type": "list", "elements": "str", "default": []},
-            "signatures": {"type": "list", "elements": "dict", "default": []},
         },
         supports_check_mode=True,
     )
     settings = module.params
-    for name, (lowest, highest) in RANGES.items():
-        if not lowest <= settings[name] <= highest:
-            module.fail_json(msg=f"{name} is {settings[name]}; it has to be from {lowest} to {highest}.")
-    if not settings["url"].startswith(("http://", "https://")):
-        module.fail_json(msg=f"url is {settings['url']}; it has to begin with http:// or https://.")
-    if settings["engine"] == "ollama" and not settings["model"]:
-        module.fail_json(msg="model is not given; Ollama has to be told which of its models to measure.")
+    wrong = problem(settings, RANGES)
+    if wrong:
+        module.fail_json(msg=wrong)
     if module.check_mode:
         module.exit_json(changed=False, skipped=True, msg="Check mode: nothing was measured.")
     host = Host(settings["unit"], Sysroot(settings["sysroot"]), settings["gpu_addresses"])

@@ -16,28 +16,6 @@ description:
   - A crash of the engine is a verdict, not a failure of the module.
   - Changes nothing that lasts. The model is unloaded afterwards, or left loaded if it was loaded before.
 options:
-  engine:
-    description: The engine whose API is asked.
-    type: str
-    choices: [ollama, llama_server]
-    default: ollama
-  url:
-    description: Where the engine's API is.
-    type: str
-    default: http://127.0.0.1:11434
-  unit:
-    description: The systemd unit of the engine. Its journal is the log that is read.
-    type: str
-    default: ollama.service
-  api_key:
-    description: The key that a C(llama_server) asks for.
-    type: str
-  model:
-    description:
-      - The model to generate with. It has to be there already.
-      - Ollama needs it; a llama-server has one and names it itself.
-    type: str
-    default: ''
   expect:
     description: The backend that is to be proven.
     type: str
@@ -63,38 +41,9 @@ options:
     description: How many tokens are generated, from 1 to 4096.
     type: int
     default: 64
-  start_timeout:
-    description:
-      - Seconds to wait for the API's first answer.
-      - Ollama answers only once its discovery of GPUs is over, which may take minutes.
-    type: int
-    default: 240
-  request_timeout:
-    description:
-      - Seconds that a load or a generation may take.
-      - The default is longer than the five minutes after which Ollama itself gives a load up, so its reason is seen.
-    type: int
-    default: 360
-  sysroot:
-    description:
-      - Where the kernel's counters are read.
-      - With another directory than V(/) the kernel log is read from C(var/log/kern.log) in it.
-    type: path
-    default: /
-  gpu_addresses:
-    description: PCI addresses of the GPUs that the engine is to use, such as V(0000:03:00.0).
-    type: list
-    elements: str
-    default: []
-  signatures:
-    description:
-      - The rules by which logs are read, as in the collection's C(plugins/plugin_utils/signatures.yml).
-      - Filled in on the controller.
-    type: list
-    elements: dict
-    default: []
 extends_documentation_fragment:
   - action_common_attributes
+  - lamplighter.fleet.engine
 attributes:
   check_mode:
     support: full
@@ -165,12 +114,12 @@ proof:
       type: list
       elements: dict
       returned: always
-      contains:
+      contains: &told
         code:
           description: The kind of fault, such as V(ring_timeout).
           type: str
         severity:
-          description: V(info), V(warning), V(error) or V(critical). The last two prevent V(proven).
+          description: V(info), V(warning), V(error) or V(critical). Of the kernel the last two prevent V(proven).
           type: str
         line:
           description: The first such line of the kernel log.
@@ -213,25 +162,7 @@ proof:
               description: What the log complains about, those of this proof's own load first.
               type: list
               elements: dict
-              contains:
-                code:
-                  description: The kind of failure, such as V(runner_crashed).
-                  type: str
-                severity:
-                  description: V(info), V(warning), V(error) or V(critical). V(info) is no reason for a verdict.
-                  type: str
-                line:
-                  description: The first such line of the log.
-                  type: str
-                count:
-                  description: How many such lines there are.
-                  type: int
-                meaning:
-                  description: What it means.
-                  type: str
-                remedy:
-                  description: What to do about it.
-                  type: str
+              contains: *told
         api:
           description: The engine's API.
           type: dict
@@ -307,6 +238,7 @@ proof:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.engine import read_engine_log
 from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.kernel import read_kernel_log
+from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.arguments import ENGINE, problem
 from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.engines import ENGINES
 from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.host import Host
 from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.run import prove
@@ -317,8 +249,6 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import S
 RANGES = {
     "prompt_tokens": (LONG_PROMPT, 32768),
     "predict_tokens": (1, 4096),
-    "start_timeout": (1, 3600),
-    "request_timeout": (1, 3600),
 }
 
 
@@ -326,31 +256,19 @@ def main() -> None:
     backends = [*GPU_BACKENDS, "cpu"]
     module = AnsibleModule(
         argument_spec={
-            "engine": {"type": "str", "choices": list(ENGINES), "default": "ollama"},
-            "url": {"type": "str", "default": "http://127.0.0.1:11434"},
-            "unit": {"type": "str", "default": "ollama.service"},
-            "api_key": {"type": "str", "no_log": True},
-            "model": {"type": "str", "default": ""},
+            **ENGINE,
             "expect": {"type": "str", "choices": backends, "required": True},
             "accept": {"type": "list", "elements": "str", "choices": backends, "default": []},
             "accept_software_vulkan": {"type": "bool", "default": False},
             "prompt_tokens": {"type": "int", "default": 640, "no_log": False},
             "predict_tokens": {"type": "int", "default": 64, "no_log": False},
-            "start_timeout": {"type": "int", "default": 240},
-            "request_timeout": {"type": "int", "default": 360},
-            "sysroot": {"type": "path", "default": "/"},
-            "gpu_addresses": {"type": "list", "elements": "str", "default": []},
-            "signatures": {"type": "list", "elements": "dict", "default": []},
         },
-        required_if=[("engine", "ollama", ["model"])],
         supports_check_mode=True,
     )
     settings = module.params
-    for name, (lowest, highest) in RANGES.items():
-        if not lowest <= settings[name] <= highest:
-            module.fail_json(msg=f"{name} is {settings[name]}; it has to be from {lowest} to {highest}.")
-    if not settings["url"].startswith(("http://", "https://")):
-        module.fail_json(msg=f"url is {settings['url']}; it has to begin with http:// or https://.")
+    wrong = problem(settings, RANGES)
+    if wrong:
+        module.fail_json(msg=wrong)
     if module.check_mode:
         module.exit_json(changed=False, skipped=True, msg="Check mode: nothing was generated, so nothing is claimed.")
     host = Host(settings["unit"], Sysroot(settings["sysroot"]), settings["gpu_addresses"])

@@ -8,13 +8,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator
-from http.client import HTTPException
 from typing import Any, Callable
-from urllib.error import HTTPError
 
-from ansible.module_utils.urls import open_url
-from ansible_collections.lamplighter.fleet.plugins.module_utils.proof import engines
-from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.engines import EngineError
+from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.engines import EngineError, answered
 
 # No record of either engine is longer.
 LONGEST_LINE = 1 << 20
@@ -54,26 +50,14 @@ class Opened:
 
     def lines(self) -> Iterator[bytes]:
         deadline = time.monotonic() + self.timeout
-        try:
-            with open_url(
-                self.url,
-                data=json.dumps(self.payload),
-                method="POST",
-                timeout=self.timeout,
-                headers={"Content-Type": "application/json", **self.headers},
-                use_proxy=not engines._is_loopback(self.url),
-            ) as answer:
-                while True:
-                    line = answer.readline(LONGEST_LINE)
-                    if not line:
-                        return
-                    yield line
-                    if time.monotonic() > deadline:
-                        raise EngineError(f"the answer was not complete after {self.timeout:g} seconds")
-        except HTTPError as error:
-            raise EngineError(engines._error_text(error)) from error
-        except (OSError, HTTPException, ValueError) as error:
-            raise EngineError(f"{self.url}: {getattr(error, 'reason', error)}") from error
+        with answered("POST", self.url, self.payload, self.timeout, self.headers) as answer:
+            while True:
+                line = answer.readline(LONGEST_LINE)
+                if not line:
+                    return
+                yield line
+                if time.monotonic() > deadline:
+                    raise EngineError(f"the answer was not complete after {self.timeout:g} seconds")
 
 
 def timed(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
+from collections.abc import Iterator
 from http.client import HTTPException
 from typing import Any, Callable
 from urllib.error import HTTPError
@@ -23,23 +24,31 @@ class EngineError(Exception):
     """The engine refused, crashed or did not answer; the text is what it said."""
 
 
-def fetch_json(method: str, url: str, payload: Any, timeout: float, headers: dict[str, str] | None = None) -> Any:
-    data = None if payload is None else json.dumps(payload)
+@contextlib.contextmanager
+def answered(method: str, url: str, payload: Any, timeout: float, headers: dict[str, str]) -> Iterator[Any]:
+    """The open answer; whatever goes wrong with it is an EngineError."""
     try:
         with open_url(
             url,
-            data=data,
+            data=None if payload is None else json.dumps(payload),
             method=method,
             timeout=timeout,
-            headers={"Content-Type": "application/json", **(headers or {})},
+            headers={"Content-Type": "application/json", **headers},
+            # The key is for this server, not for whom it may name.
+            unredirected_headers=["Authorization"],
             # A proxy of the environment would swallow requests to this very host.
             use_proxy=not _is_loopback(url),
         ) as answer:
-            return json.load(answer)
+            yield answer
     except HTTPError as error:
         raise EngineError(_error_text(error)) from error
     except (OSError, HTTPException, ValueError) as error:  # refused, timed out; cut off; not JSON
         raise EngineError(f"{url}: {getattr(error, 'reason', error)}") from error
+
+
+def fetch_json(method: str, url: str, payload: Any, timeout: float, headers: dict[str, str] | None = None) -> Any:
+    with answered(method, url, payload, timeout, headers or {}) as answer:
+        return json.load(answer)
 
 
 def _is_loopback(url: str) -> bool:

@@ -28,6 +28,7 @@ def run(capsys, **arguments):
         ("url", "file:///etc/passwd"),
         ("expect", "metal"),
         ("accept", ["metal"]),
+        ("model", ""),
     ],
 )
 def test_bad_arguments_fail(capsys, name, value):

@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Callable, ClassVar
 
 import pytest
 from ansible_collections.lamplighter.fleet.plugins.module_utils.benchmark.stream import Opened, records, timed
-from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.engines import EngineError
+from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.engines import EngineError, fetch_json
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -153,3 +154,41 @@ def test_a_refusal_is_told_in_the_engines_words(served: Any) -> None:
 def test_nobody_there_is_told_with_the_address() -> None:
     with pytest.raises(EngineError, match=r"http://127\.0\.0\.1:9"):
         lines_of("http://127.0.0.1:9/api/generate")
+
+
+class Elsewhere(http.server.BaseHTTPRequestHandler):
+    """Sends every question on to /elsewhere, and keeps what is told there."""
+
+    told: ClassVar[list[tuple[str, str | None]]] = []
+
+    def do_GET(self) -> None:
+        self.told.append((self.path, self.headers.get("Authorization")))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def do_POST(self) -> None:
+        self.told.append((self.path, self.headers.get("Authorization")))
+        self.send_response(302)
+        self.send_header("Location", "/elsewhere")
+        self.end_headers()
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda url, headers: fetch_json("POST", url, {}, 5, headers),
+        lambda url, headers: list(Opened(url, {}, headers, 5).lines()),
+    ],
+    ids=["whole", "streamed"],
+)
+def test_the_key_is_not_sent_on(ask: Callable[[str, dict[str, str]], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Elsewhere, "told", [])
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        ask(f"http://127.0.0.1:{server.server_port}/here", {"Authorization": "Bearer key"})
+        server.shutdown()
+    assert Elsewhere.told == [("/here", "Bearer key"), ("/elsewhere", None)]
