@@ -7,13 +7,15 @@ from __future__ import annotations
 
 SOURCES = {
     "presets": "https://github.com/ollama/ollama/blob/main/llama/server/CMakePresets.json",
-    "wsl": "https://rocm.docs.amd.com/projects/radeon-ryzen/en/latest/docs/compatibility/compatibilityrad/wsl/wsl_compatibility.html",
-    "librocdxg": "https://github.com/ROCm/librocdxg",
+    "librocdxg": "https://github.com/ROCm/librocdxg#wsl-compatiblity-matrix",
+    "wsl_driver": "https://github.com/unslothai/unsloth/blob/main/scripts/install_rocm_wsl_strixhalo.sh",
 }
 
 # ROCm 7 libraries in Ollama for Windows, of the CMake preset for Windows; other AMD GPUs have Vulkan there.
 WINDOWS_ROCM = ("gfx1030", "gfx1100", "gfx1101", "gfx1102", "gfx1150", "gfx1151", "gfx1200", "gfx1201")
 
-# GPUs that AMD supports inside WSL2, through /dev/dxg and librocdxg.
+# The GPUs of AMD's matrix for WSL2 (through /dev/dxg and librocdxg): RX 7900, 7800 XT, 9060 and 9070, Radeon PRO W7700
+# to W7900, AI PRO R9700, Ryzen AI 9 (HX 370, 375, 365) and AI Max. RX 6000, RX 7600 and Radeon 780M are not among them.
 WSL_ROCM = ("gfx1100", "gfx1101", "gfx1150", "gfx1151", "gfx1200", "gfx1201")
+# AMD's matrix names no first driver; those who install it need this one.
 WSL_ROCM_DRIVER = "26.2.2"

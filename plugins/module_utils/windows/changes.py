@@ -139,7 +139,9 @@ TITLE_OF_TASK = "Lamplighter renews its firewall rule for WSL2"
 
 def hyperv(facts: dict[str, Any], ports: list[int], remote: list[str]) -> list[Change]:
     """Inbound connections to WSL2 itself, which mirrored networking puts behind the Hyper-V firewall."""
-    wanted = {"ports": [str(port) for port in ports], "remote": remote, "enabled": True} if ports else None
+    wanted: dict[str, Any] | None = None
+    if ports:
+        wanted = {"ports": [str(port) for port in ports], "remote": remote, "enabled": True}
     found = facts["hyperv"]
     if found == wanted or (
         found

@@ -22,9 +22,13 @@ QUOTES = "'\u2018\u2019\u201a\u201b"
 LONGEST_COMMAND = 32000
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*(-[A-Za-z0-9]+)?", re.ASCII)
 _MARKS = ("Lamplighter:", ":end")
+_RESTRICTED = "Lamplighter is in "
 _ANSWER = re.compile(_MARKS[0] + r"([A-Za-z0-9+/=\s]+)" + _MARKS[1])
 
 PROLOGUE = (
+    # AppLocker or App Control: no method of .NET may be called, so that no answer in base64 is possible.
+    "if ($ExecutionContext.SessionState.LanguageMode -ne 'FullLanguage') "
+    f"{{ '{_RESTRICTED}' + $ExecutionContext.SessionState.LanguageMode; return }}",
     "$ErrorActionPreference = 'Stop'",
     "$ProgressPreference = 'SilentlyContinue'",
     "$out = [ordered]@{}",
@@ -154,6 +158,12 @@ def command_line(powershell: str, text: str) -> list[str]:
 def answer(output: str) -> dict[str, Any]:
     """What the script printed, whatever else is on the stream: NULs of UTF-16, a byte order mark, CRLF, CLIXML."""
     found = _ANSWER.search(output.replace("\0", ""))
+    restricted = re.search(_RESTRICTED + r"(\w+)", output.replace("\0", ""))
+    if restricted:
+        raise WindowsError(
+            f"Windows restricts PowerShell (language mode {restricted[1]}, by AppLocker or App Control), so it cannot "
+            "be asked or set up from here. Without wsl_client_windows, and with wsl_client_interop: false, the rest works."
+        )
     if not found:
         shown = " ".join(output.replace("\0", "").split())[:300]
         raise WindowsError(f"PowerShell did not answer{': ' + shown if shown else ', it printed nothing'}.")

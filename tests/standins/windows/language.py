@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The part of PowerShell's language that Lamplighter writes: anything else is a ParserError.
 
-A statement is a tuple: ("set", name, value), ("store", key, expression), ("wait", key, expression),
-("do", expression), ("error", key), ("try", statements, statements) or ("print",). An expression is
-("call", method, arguments), ("elevated",) or ("pipe", [(name, {parameter: value})]); a value is a text, a list of
+A statement is a tuple: ("restricted", text), ("set", name, value), ("store", key, expression),
+("wait", key, expression), ("do", expression), ("error", key), ("try", statements, statements) or ("print",). An
+expression is ("call", method, arguments), ("elevated",) or ("pipe", [(name, {parameter: value})]); a value is a text, a list of
 texts, True, False or ("expand", text).
 """
 
@@ -23,6 +23,7 @@ PRINT = (
     " + [Convert]::ToBase64String([Text.Encoding]::UTF8.GetBytes("
     "(ConvertTo-Json -InputObject $out -Depth '6' -Compress))) + "
 )
+MODE = "$ExecutionContext.SessionState.LanguageMode"
 
 
 class ParserError(Exception):
@@ -104,6 +105,10 @@ def _statements(reader: Reader) -> list[tuple]:
 
 
 def _statement(reader: Reader) -> tuple:
+    if reader.has(f"if ({MODE} -ne 'FullLanguage') {{"):
+        told = reader.string()
+        reader.need(f"+ {MODE}; return }}")
+        return ("restricted", told)
     for name in ("$ErrorActionPreference", "$ProgressPreference", "[Net.ServicePointManager]::SecurityProtocol"):
         if reader.has(name):
             reader.need("=")

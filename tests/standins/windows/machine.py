@@ -17,6 +17,8 @@ from typing import Any, Protocol
 DEFAULT: dict[str, Any] = {
     "user": "Ada",
     "elevated": False,
+    # ConstrainedLanguage where AppLocker or App Control restricts scripts.
+    "language": "FullLanguage",
     "mode": "nat",
     "gateway": "172.22.16.1",
     "prefix": 20,

@@ -30,7 +30,11 @@ class Session:
         """As the process ends: a text that is no PowerShell runs nothing of it."""
         try:
             statements = parse(script)
-            self.statements(statements)
+            restricted = self.machine.state["language"] != "FullLanguage"
+            if restricted and statements[0][0] == "restricted":
+                self.printed.append(statements[0][1] + self.machine.state["language"])
+            else:
+                self.statements(statements)
         except (ParserError, CmdletError) as problem:
             return {"stdout": "", "stderr": str(problem), "code": 1}
         finally:
@@ -58,6 +62,8 @@ class Session:
         elif kind == "do":
             self.value(parts[0])
         elif kind == "print":
+            if self.machine.state["language"] != "FullLanguage":
+                raise CmdletError("Cannot invoke method. Method invocation is supported only on core types.")
             document = json.dumps(self.out, separators=(",", ":"))
             self.printed.append(parts[0] + base64.b64encode(document.encode()).decode() + parts[1])
 

@@ -388,6 +388,14 @@ def test_a_windows_without_the_hyperv_firewall_needs_no_rule_there(tmp_path: Pat
         windows.run("apply", hyperv_ports=[8080])
 
 
+def test_a_windows_that_restricts_powershell_says_so(tmp_path: Path) -> None:
+    windows = Windows(tmp_path, elevated=True, language="ConstrainedLanguage")
+    before = copy.deepcopy(windows.state)
+    with pytest.raises(WindowsError, match="language mode ConstrainedLanguage, by AppLocker"):
+        windows.run("apply", **NAT)
+    assert windows.state == before
+
+
 @pytest.mark.parametrize("cmdlet", ["Get-NetFirewallRule", "Get-NetFirewallAddressFilter", "Get-CimInstance"])
 def test_what_windows_does_not_tell_is_never_taken_for_nothing(tmp_path: Path, cmdlet: str) -> None:
     windows = Windows(tmp_path, elevated=True, missing=[cmdlet])
