@@ -162,7 +162,8 @@ def answer(output: str) -> dict[str, Any]:
     if restricted:
         raise WindowsError(
             f"Windows restricts PowerShell (language mode {restricted[1]}, by AppLocker or App Control), so it cannot "
-            "be asked or set up from here. Without wsl_client_windows, and with wsl_client_interop: false, the rest works."
+            "be asked or set up from here. Without wsl_client_windows, and with wsl_client_interop: false, the rest "
+            "works."
         )
     if not found:
         shown = " ".join(output.replace("\0", "").split())[:300]

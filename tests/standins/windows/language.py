@@ -4,9 +4,9 @@
 """The part of PowerShell's language that Lamplighter writes: anything else is a ParserError.
 
 A statement is a tuple: ("restricted", text), ("set", name, value), ("store", key, expression),
-("wait", key, expression), ("do", expression), ("error", key), ("try", statements, statements) or ("print",). An
-expression is ("call", method, arguments), ("elevated",) or ("pipe", [(name, {parameter: value})]); a value is a text, a list of
-texts, True, False or ("expand", text).
+("wait", key, expression), ("do", expression), ("error", key), ("try", statements, statements) or ("print",).
+An expression is ("call", method, arguments), ("elevated",) or ("pipe", [(name, {parameter: value})]); a value is a
+text, a list of texts, True, False or ("expand", text).
 """
 
 from __future__ import annotations
