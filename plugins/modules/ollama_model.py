@@ -18,7 +18,9 @@ description:
     Ollama itself does not check what it already had.
 options:
   name:
-    description: Name of the model, such as V(llama3.2:3b). Without a tag it is V(latest).
+    description:
+      - Name of the model, such as V(llama3.2:3b). Without a tag it is V(latest).
+      - As for the engine, upper and lower case are the same, and V(registry.ollama.ai/library/) may stand before it.
     type: str
     required: true
   state:
@@ -66,9 +68,11 @@ options:
     type: int
     default: 240
   timeout:
-    description: Seconds without a word from the engine after which a request is given up.
+    description:
+      - Seconds without a word from the engine after which a request is given up.
+      - It is silent while it reads again what it has fetched, for a large model many minutes.
     type: int
-    default: 300
+    default: 3600
 attributes:
   check_mode:
     description:
@@ -133,7 +137,7 @@ def main() -> None:
             "progress_file": {"type": "path"},
             "url": {"type": "str", "default": "http://127.0.0.1:11434"},
             "start_timeout": {"type": "int", "default": 240},
-            "timeout": {"type": "int", "default": 300},
+            "timeout": {"type": "int", "default": 3600},
         },
         required_if=[("source", "gguf", ["path"]), ("source", "blobs", ["path"])],
         supports_check_mode=True,

@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Callable
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
 
 from ansible.module_utils.urls import open_url
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# Seconds for what is answered at once, even by a busy engine.
+PROMPT = 300
 
 
 class ApiError(Exception):
@@ -43,8 +43,6 @@ class Api:
     def __init__(self, url: str, timeout: int = 300) -> None:
         self.url = url.rstrip("/")
         self.timeout = timeout
-        # A proxy of the environment must not come between this host and its own engine.
-        self.use_proxy = urlsplit(url).hostname not in LOOPBACK
 
     def _open(
         self, method: str, path: str, data: Any = None, timeout: int | None = None, headers: dict | None = None
@@ -57,7 +55,8 @@ class Api:
                 data=body,
                 headers={"Content-Type": "application/json"} if isinstance(data, dict) else headers,
                 timeout=timeout or self.timeout,
-                use_proxy=self.use_proxy,
+                # A proxy of the environment must not come between a host and its engine, on whatever address.
+                use_proxy=False,
             )
         except HTTPError as error:
             raise ApiError(f"{method} {path}: HTTP {error.code}: {_error_text(error)}") from error
@@ -65,7 +64,7 @@ class Api:
             raise ApiError(f"{self.url} does not answer: {error}") from error
 
     def json(self, method: str, path: str, data: Any = None, timeout: int | None = None) -> dict[str, Any]:
-        with self._open(method, path, data, timeout) as response:
+        with self._open(method, path, data, timeout or min(self.timeout, PROMPT)) as response:
             text = response.read()
         return next(parse_lines([text.replace(b"\n", b" ")]), {})
 

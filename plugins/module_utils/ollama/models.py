@@ -14,6 +14,8 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.api impor
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.download import Progress, sha256_of
 
 REGISTRY = "registry.ollama.ai"
+# What the engine leaves out of the names that it lists.
+OWN_REGISTRY = re.compile(r"^(registry\.ollama\.ai/)?library/(?=[^/]*$)|^registry\.ollama\.ai/(?=[^/]*/[^/]*$)", re.I)
 
 
 @dataclass
@@ -28,8 +30,14 @@ class Wanted:
 
     @property
     def tag(self) -> str:
-        """The name as the engine lists it: without a tag it is latest."""
-        return self.name if ":" in self.name.rsplit("/", 1)[-1] else f"{self.name}:latest"
+        """The name as the engine lists it: latest without a tag, and without what is its own registry anyway."""
+        name = self.name if ":" in self.name.rsplit("/", 1)[-1] else f"{self.name}:latest"
+        return OWN_REGISTRY.sub("", name)
+
+
+def listed(models: dict[str, str], tag: str) -> tuple[str | None, str]:
+    """The name under which the engine has the model, and its digest; upper and lower case are the same to it."""
+    return next((found for found in models.items() if found[0].lower() == tag.lower()), (None, ""))
 
 
 def manifest_path(tag: str) -> str:
@@ -52,10 +60,10 @@ def made_from(api: Api, tag: str) -> str | None:
     return found.group(1) if found else None
 
 
-def change_needed(api: Api, wanted: Wanted, present: dict[str, str]) -> bool:
+def change_needed(api: Api, wanted: Wanted, there: bool) -> bool:
     if wanted.state == "absent":
-        return wanted.tag in present
-    if wanted.tag not in present or wanted.state == "latest":
+        return there
+    if not there or wanted.state == "latest":
         return True
     if wanted.source != "gguf":
         return False
@@ -205,14 +213,16 @@ def ensure(
             manifest = os.path.join(wanted.store or "", manifest_path(wanted.tag))
             return wanted.state != "absent" or os.path.exists(manifest), "", False
         raise
-    if not change_needed(api, wanted, before):
-        return False, before.get(wanted.tag, ""), False
+    name, digest = listed(before, wanted.tag)
+    wanted.name = name or wanted.name
+    if not change_needed(api, wanted, name is not None):
+        return False, digest, False
     if check_mode:
         # Whether the registry has a newer one is known only after pulling it.
-        return wanted.tag not in before or wanted.state != "latest", before.get(wanted.tag, ""), False
+        return name is None or wanted.state != "latest", digest, False
     apply(api, wanted, progress)
-    after = api.models()
-    if (wanted.tag in after) == (wanted.state == "absent"):
-        raise ApiError(f"{wanted.tag} is {'still' if wanted.tag in after else 'not'} there although the engine agreed")
+    now, made = listed(api.models(), wanted.tag)
+    if (now is not None) == (wanted.state == "absent"):
+        raise ApiError(f"{wanted.tag} is {'still' if now else 'not'} there although the engine agreed")
     verified = wanted.state != "absent" and verify_blobs(wanted, progress)
-    return before.get(wanted.tag) != after.get(wanted.tag), after.get(wanted.tag, ""), verified
+    return (name, digest) != (now, made), made, verified

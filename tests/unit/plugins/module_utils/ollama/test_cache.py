@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import http.server
+import itertools
 import os
 import threading
 import time
@@ -82,7 +83,7 @@ def test_hosts_that_arrive_together_fetch_once(tmp_path: Path, mirror: Mirror) -
     with ThreadPoolExecutor(6) as hosts:
         fetched = list(hosts.map(host, range(6)))
     assert sorted(path for path in mirror.asked if path.endswith(".zst")) == ["/base.tar.zst", "/rocm.tar.zst"]
-    assert sorted(sum(fetched, [])) == sorted(CONTENT), "who waited has fetched nothing"
+    assert sorted(itertools.chain(*fetched)) == sorted(CONTENT), "who waited has fetched nothing"
     folder = tmp_path / "cache/downloads/0.32.15"
     assert {name: (folder / name).read_bytes() for name in os.listdir(folder)} == CONTENT
 

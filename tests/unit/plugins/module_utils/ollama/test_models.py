@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 import pytest
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama import api
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.api import Api, ApiError, parse_lines
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.download import Progress
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.models import Wanted, ensure, manifest_path
@@ -74,11 +75,11 @@ def test_gguf_with_another_checksum_is_refused(engine: Engine, tmp_path: Path) -
 
 
 def test_an_engine_that_does_not_answer() -> None:
-    api = Api("http://127.0.0.1:1", timeout=1)
+    nobody = Api("http://127.0.0.1:1", timeout=1)
     with pytest.raises(ApiError, match=r"http://127\.0\.0\.1:1 does not answer"):
-        ensure(api, wanted(), 0, check_mode=False)
-    assert ensure(api, wanted(), 0, check_mode=True) == (True, "", False)
-    assert ensure(api, wanted(state="absent"), 0, check_mode=True) == (False, "", False)
+        ensure(nobody, wanted(), 0, check_mode=False)
+    assert ensure(nobody, wanted(), 0, check_mode=True) == (True, "", False)
+    assert ensure(nobody, wanted(state="absent"), 0, check_mode=True) == (False, "", False)
 
 
 def store(folder: Path, name: str, *contents: bytes) -> list[str]:
@@ -97,10 +98,10 @@ def store(folder: Path, name: str, *contents: bytes) -> list[str]:
 
 def test_a_stopped_engine_has_what_is_on_the_disk(tmp_path: Path) -> None:
     store(tmp_path, "tiny:latest", b"config", b"layer")
-    api = Api("http://127.0.0.1:1", timeout=1)
-    assert ensure(api, wanted(state="absent", store=str(tmp_path)), 0, check_mode=True) == (True, "", False)
+    nobody = Api("http://127.0.0.1:1", timeout=1)
+    assert ensure(nobody, wanted(state="absent", store=str(tmp_path)), 0, check_mode=True) == (True, "", False)
     other = wanted("other", state="absent", store=str(tmp_path))
-    assert ensure(api, other, 0, check_mode=True) == (False, "", False)
+    assert ensure(nobody, other, 0, check_mode=True) == (False, "", False)
 
 
 def test_blobs(engine: Engine, tmp_path: Path) -> None:
@@ -147,6 +148,49 @@ def test_manifest_path_stays_inside(tag: str) -> None:
 
 def test_a_name_without_a_tag_is_latest() -> None:
     assert wanted("host.lan:5000/me/tiny").tag == "host.lan:5000/me/tiny:latest"
+
+
+LISTED: list[tuple[str, str]] = [
+    ("library/tiny", "tiny:latest"),
+    ("registry.ollama.ai/library/tiny:1", "tiny:1"),
+    ("Registry.Ollama.ai/Library/Tiny:1", "Tiny:1"),
+    ("registry.ollama.ai/me/tiny", "me/tiny:latest"),
+    ("host.lan:5000/library/tiny", "host.lan:5000/library/tiny:latest"),
+    ("hf.co/someone/Tiny-GGUF:Q4_K_M", "hf.co/someone/Tiny-GGUF:Q4_K_M"),
+    ("librarytiny", "librarytiny:latest"),
+]
+
+
+@pytest.mark.parametrize(("name", "tag"), LISTED)
+def test_a_name_is_what_the_engine_lists(name: str, tag: str) -> None:
+    assert wanted(name).tag == tag
+
+
+@pytest.mark.parametrize("name", ["registry.ollama.ai/library/tiny:latest", "Tiny", "library/TINY"])
+def test_a_model_that_is_there_by_another_name_is_there(engine: Engine, name: str) -> None:
+    assert has(engine, wanted())
+    assert not has(engine, wanted(name))
+    engine.registry["tiny:latest"] = "d2"
+    assert has(engine, wanted(name, state="latest"))
+    assert has(engine, wanted(name, state="absent"))
+    assert engine.models == {}
+
+
+def test_a_proxy_does_not_come_between_a_host_and_its_engine(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    # The host's own address in the network, as OLLAMA_HOST may say it.
+    address = Api(f"http://[::ffff:127.0.0.1]:{engine.server_port}", timeout=5)
+    assert ensure(address, wanted(), 0, check_mode=False) == (True, "d1", False)
+
+
+def test_what_is_answered_at_once_is_not_waited_for_as_long_as_a_pull(engine: Engine) -> None:
+    asked: list[float] = []
+    real = api.open_url
+    api_of_engine = Api(engine.api.url, timeout=3600)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(api, "open_url", lambda *a, **o: asked.append(o["timeout"]) or real(*a, **o))
+        ensure(api_of_engine, wanted(), 0, check_mode=False)
+    assert asked == [10, 300, 3600, 300]
 
 
 @given(st.lists(st.binary(max_size=40), max_size=5))
