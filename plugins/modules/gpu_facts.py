@@ -90,6 +90,7 @@ ansible_facts:
           description: The processor.
           type: dict
           contains:
+            architecture: {description: "Such as V(x86_64), V(aarch64) or V(riscv64).", type: str}
             model: {description: Name of the processor., type: str}
             physical_cores: {description: Number of cores., type: int}
             logical_cores: {description: Number of hardware threads., type: int}
@@ -186,6 +187,7 @@ ansible_facts:
               type: dict
             usable_bytes: {description: The largest of these., type: int}
             render_node: {description: Path of its render node., type: str}
+            uuid: {description: "Its name for C(ROCR_VISIBLE_DEVICES); null for an integrated GPU.", type: str}
             kfd_node: {description: Number of its node in the KFD topology., type: int}
             firmware: {description: "Versions of its firmware by engine, such as C(mes) V(0x83).", type: dict}
             hidden_reason: {description: "Why a runtime cannot use it, and what to do; null if it can.", type: str}

@@ -10,6 +10,7 @@ from typing import Any
 from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue import pci_device
 from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware import host, nvidia
 from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.gpus import read_gpus
+from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.packages import linux_firmware_version
 from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.wsl import AskGpus, wsl_facts
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
 
@@ -31,7 +32,7 @@ def gpu_facts(
         "memory_bytes": memory_bytes,
         "cpu": host.cpu(sysroot),
         "kernel": host.kernel(sysroot),
-        "linux_firmware_version": host.linux_firmware_version(sysroot),
+        "linux_firmware_version": linux_firmware_version(sysroot),
         "kfd": host.kfd(sysroot, nodes),
         "device_nodes": nodes,
         "rocm": host.rocm(sysroot),

@@ -97,6 +97,8 @@ def _describe(
         "integrated": integrated,
         "driver": card.driver if card else None,
         "render_node": f"/dev/dri/renderD{minor}" if minor else None,
+        # ROCr's way to write it; APUs have none, and partitions share it.
+        "uuid": f"GPU-{node.unique_id:016x}" if node and node.unique_id and node.partition is None else None,
         "kfd_node": node.node if node and node.node >= 0 else None,
         "firmware": _firmware(sysroot, card),
         **_memory(sysroot, card, node, integrated, memory_bytes, arch(gfx, extra).get("graphics", True)),

@@ -20,7 +20,11 @@ LOG_TAIL = 2 * 1024 * 1024
 ATOMICS = re.compile(
     r"skipped device 1002:([0-9a-f]{1,4}), PCI rejects atomics(?: (\d{1,9})<(\d{1,9}))?", re.IGNORECASE
 )
-MISSING_FIRMWARE = re.compile(r"Direct firmware load for (amdgpu/\S+) failed")
+MISSING_FIRMWARE = re.compile(
+    r"Direct firmware load for (amdgpu/\S+) failed|Failed to load firmware \"(amdgpu/[^\"]+)\""
+)
+PROBE = r"(?:probe of {0}|{0}: probe with driver amdgpu) failed with error (-\d+)"
+NO_ROOM = "-12"
 GPU_DRIVERS_OF_GUESTS = ("vfio-pci", "pci-stub", "xen-pciback", "gim")
 MODPROBE_DIRECTORIES = ("etc/modprobe.d", "run/modprobe.d", "usr/lib/modprobe.d", "lib/modprobe.d")
 BACKENDS = {"amd": ("rocm", "vulkan"), "nvidia": ("cuda", "vulkan"), "intel": ("vulkan",)}
@@ -58,7 +62,7 @@ def _hidden_amd(sysroot: Sysroot, gpu: dict[str, Any], is_whole: bool, is_idle: 
         remedy = f": {switch} on the kernel's command line gives it to amdgpu" if switch else ""
         return f"The old radeon driver holds it, without Vulkan and ROCm{remedy}.", every
     if is_idle and is_whole:
-        return _no_driver(sysroot), every
+        return _no_driver(sysroot, gpu["pci_address"]), every
     shows_kfd = sysroot.exists("sys/class/kfd") or is_whole
     if gpu["kfd_node"] is None and shows_kfd and not is_incomplete(sysroot):
         return _no_kfd_node(sysroot, gpu), ["rocm"]
@@ -71,7 +75,7 @@ def _hidden_amd(sysroot: Sysroot, gpu: dict[str, Any], is_whole: bool, is_idle: 
     return None, []
 
 
-def _no_driver(sysroot: Sysroot) -> str:
+def _no_driver(sysroot: Sysroot, address: str | None) -> str:
     words = (sysroot.read("proc/cmdline") or "").split()
     kept_out = next((word for word in words if re.search(r"blacklist=(.*,)?amdgpu(,|$)", word)), None)
     if "nomodeset" in words or kept_out:
@@ -83,9 +87,13 @@ def _no_driver(sysroot: Sysroot) -> str:
     missing = MISSING_FIRMWARE.findall(this_boot.rpartition("Fatal error during GPU init")[0])
     if missing:
         return (
-            f"amdgpu gave up without the firmware {missing[-1]}: install the distribution's firmware for AMD GPUs, "
-            "rebuild the initramfs and reboot."
+            f"amdgpu gave up without the firmware {''.join(missing[-1])}: install the distribution's firmware for AMD "
+            "GPUs, rebuild the initramfs and reboot."
         )
+    refused = re.search(PROBE.format(re.escape(address)), this_boot) if address else None
+    if refused:
+        hint = "enable Above 4G Decoding in the BIOS setup" if refused[1] == NO_ROOM else "the lines before say why"
+        return f"amdgpu gave up ('{refused[0]}'): {hint}."
     return "No driver holds it though amdgpu is loaded: the kernel or its firmware is older than the card."
 
 

@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import re
 import stat
-from typing import Any
+from typing import Any, Callable
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.remembered import standing
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
@@ -22,7 +21,6 @@ GUEST = re.compile(
     re.IGNORECASE,
 )
 LIBRARY_DIRECTORIES = ("usr/lib/x86_64-linux-gnu", "usr/lib64", "usr/lib", "usr/lib64/rocm/lib64")
-FIRMWARE_CHANGELOGS = ("linux-firmware", "linux-firmware-amd-graphics", "firmware-amd-graphics")
 
 
 def platform(sysroot: Sysroot) -> str:
@@ -79,11 +77,22 @@ def parse_cpuinfo(text: str | None) -> dict[str, Any]:
     model = [*values("model name"), *values("Model"), *values("cpu")]
     flags = [*values("flags"), *values("Features")]
     return {
+        "architecture": _architecture(values),
         "model": model[0].strip() if model and model[0].strip() else None,
         "logical_cores": logical or None,
         "physical_cores": len(set(zip(packages, cores))) or logical or None,
         "flags": sorted({flag for flag in flags[0].split() if CPU_FLAGS.fullmatch(flag)}) if flags else [],
     }
+
+
+def _architecture(values: Callable[[str], list[str]]) -> str | None:
+    """As uname calls it, by what only its kernel writes into /proc/cpuinfo."""
+    if values("flags"):
+        return "x86_64"
+    if values("Features"):
+        return "aarch64" if "asimd" in values("Features")[0].split() else "arm"
+    isa = values("isa")
+    return "riscv64" if isa and isa[0].startswith("rv64") else None
 
 
 def memory_bytes(sysroot: Sysroot) -> int | None:
@@ -197,22 +206,3 @@ def vulkan_icds(sysroot: Sysroot) -> list[str]:
     """Vulkan drivers that the loader finds."""
     directories = ("usr/share/vulkan/icd.d", "etc/vulkan/icd.d")
     return sorted({name for path in directories for name in sysroot.listdir(path) if name.endswith(".json")})
-
-
-def linux_firmware_version(sysroot: Sysroot) -> str | None:
-    """Of the changelog that Debian and Ubuntu install, or pacman's folder; rpm has it only in its database."""
-    for package in FIRMWARE_CHANGELOGS:
-        path = f"usr/share/doc/{package}/changelog.Debian.gz"
-        if sysroot.exists(path):
-            try:
-                with gzip.open(sysroot.path(path), "rt", encoding="utf-8", errors="replace") as handle:
-                    match = re.match(r"\S+ \(([^)]+)\)", handle.readline(300))
-            except (OSError, EOFError) as error:
-                sysroot.warnings.append(f"{path}: {error}")
-                continue
-            if match:
-                return match[1]
-    packages = [
-        re.fullmatch(r"linux-firmware(?:-amdgpu)?-([0-9].*)", name) for name in sysroot.listdir("var/lib/pacman/local")
-    ]
-    return next((match[1] for match in packages if match), None)

@@ -33,6 +33,7 @@ class KfdNode:
     partition: int | None = None
     render_minor: int | None = None
     bank_bytes: int | None = None
+    unique_id: int | None = None
 
     @property
     def is_bare(self) -> bool:
@@ -95,6 +96,7 @@ def _read_node(sysroot: Sysroot, path: str, number: int) -> KfdNode | None:
         location=properties.get("location_id"),
         render_minor=properties.get("drm_render_minor") or None,
         bank_bytes=_bank_bytes(sysroot, path),
+        unique_id=properties.get("unique_id") or None,
     )
 
 

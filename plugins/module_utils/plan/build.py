@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils import catalogue
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.devices import judge_devices
-from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.engine import read_engine
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.engine import read_engine, replaced_units
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.facts import Machine, read_facts
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.fastest import fingerprint
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.host_rules import host_rules
@@ -90,12 +90,13 @@ def make_plan(facts: Any, policy: Any = None) -> dict:
         "measure": wanted.backend == "fastest" and not measured,
         "measured": measured,
         "measure_for": wanted.measure_for,
-        "fingerprint": fingerprint(machine, wanted.engine, wanted.engine_version, wanted.model),
+        "fingerprint": fingerprint(machine, wanted.engine, wanted.engine_version, wanted.model, wanted.installed),
         "accept_software_vulkan": wanted.software_vulkan,
         "accept": list(wanted.accept),
         "degraded_if": _degraded_if(candidates, rungs, wanted),
         "rungs": rungs,
         "devices": _devices(candidates, machine, rungs, wanted),
+        "replaces": replaced_units(wanted),
         "kernel": plan_kernel(used, machine, wanted),
         "rocm": plan_rocm(candidates, rungs, machine, engine, wanted),
         "memory": memory,

@@ -17,7 +17,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.engine impo
     override_target,
     rocm_refusal,
 )
-from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.facts import Gpu, Machine, rocr_order
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.facts import Gpu, Machine, rocr_order, text
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.policy import PlanError, Policy
 
 _DENIED = re.compile(r"permission|denie[ds]|EPERM|EACCES|not permitted|cgroup|pass (it )?/dev", re.IGNORECASE)
@@ -80,6 +80,14 @@ def _no_kfd(gpu: Gpu, machine: Machine) -> str | None:
     return None
 
 
+def lacks_build(backend: str, machine: Machine, engine: dict, policy: Policy) -> str | None:
+    """Ollama's Dockerfile gives ROCm and Vulkan to amd64 alone; the build for arm64 has CUDA, others have none."""
+    architecture = text(policy.installation.get("machine")) or text(machine.cpu.get("architecture")) or "x86_64"
+    if engine["name"] != "ollama" or architecture in ("x86_64", "amd64"):
+        return None
+    return f"Ollama has no {backend} build for {architecture}: llama_server can have one"
+
+
 def _small(gpu: Gpu) -> bool:
     """Below IGPUMemLimit of Ollama's discover/amd_linux.go, up to 0.12.3."""
     return gpu.vram_bytes is not None and gpu.vram_bytes < 1024**3
@@ -88,8 +96,8 @@ def _small(gpu: Gpu) -> bool:
 def _judge_rocm(candidate: Candidate, machine: Machine, engine: dict, policy: Policy) -> None:
     gpu, extra = candidate.gpu, policy.catalogue
     reason = _no_kfd(gpu, machine)
-    if reason is None and engine["name"] == "ollama" and policy.installation.get("machine") in ("aarch64", "arm64"):
-        reason = "Ollama has no ROCm build for arm64"
+    if reason is None:
+        reason = lacks_build("ROCm", machine, engine, policy)
     if reason is None and engine["igpu"] == "refused_by_rocm" and gpu.shares_memory and _small(gpu):
         reason = f"{engine['title']} skips an integrated GPU with less than 1 GiB of its own: raise the BIOS carve-out"
     if reason is None and gpu.gfx is None:
@@ -118,6 +126,9 @@ def _no_vulkan(gpu: Gpu, machine: Machine, engine: dict, policy: Policy) -> str 
     for name, value in (("OLLAMA_VULKAN", "0"), ("GGML_VK_VISIBLE_DEVICES", "-1")):
         if policy.environment.get(name) == value:
             return f"the inventory sets {name}={value}"
+    lacking = lacks_build("Vulkan", machine, engine, policy)
+    if lacking:
+        return lacking
     if machine.platform == "wsl2":
         return "WSL2 has no Vulkan driver for it"
     if gpu.driver == "radeon":
@@ -230,19 +241,25 @@ def _check_override(candidates: list, policy: Policy, engine: dict) -> None:
 
 
 def _choose(candidates: list, machine: Machine, policy: Policy) -> None:
-    """The inventory's own ROCR_VISIBLE_DEVICES narrows ROCm down."""
+    """The inventory's own ROCR_VISIBLE_DEVICES narrows ROCm down: indexes, and UUIDs in whatever case."""
     mask = policy.environment.get("ROCR_VISIBLE_DEVICES")
-    if mask is None or not re.fullmatch(r"-1|\d+(,\d+)*", mask):
+    if mask is None:
         return
     order = rocr_order(machine)
-    chosen = [int(at) for at in mask.split(",") if at != "-1"]
-    if order and any(at >= len(order) for at in chosen):
+    known = {**{str(at): gpu for at, gpu in enumerate(order)}, **{gpu.uuid.upper(): gpu for gpu in order if gpu.uuid}}
+    names = mask.upper().split(",")
+    missing = [name for name in names if name not in known and name != "-1"]
+    if not all(name.isdecimal() for name in missing) and any(gpu.uuid is None for gpu in order):
+        return  # it may be the UUID of a GPU whose UUID is not known
+    if missing and order:
+        uuids = "".join(f", {gpu.uuid}" for gpu in order if gpu.uuid)
         raise PlanError(
             f"environment ROCR_VISIBLE_DEVICES={mask} names a GPU that is not there. Allowed: 0 to {len(order) - 1}, "
-            "in the order of the KFD's nodes. Correct it, or leave it to the plan."
+            f"in the order of the KFD's nodes{uuids}. Correct it, or leave it to the plan."
         )
+    chosen = [known[name] for name in names if name in known]
     for one in candidates:
-        if one.rocm and one.gpu not in [order[at] for at in chosen]:
+        if one.rocm and one.gpu not in chosen:
             one.rocm = None
             one.refusals["rocm"] = f"the inventory sets ROCR_VISIBLE_DEVICES={mask}"
 

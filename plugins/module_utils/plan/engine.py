@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils import catalogue
 from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue import ollama
-from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.facts import Gpu
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.facts import Gpu, mapping
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.policy import Policy
 
 # What a build of llama.cpp holds is chosen by who builds it: its architectures are not known from a version.
@@ -38,6 +38,16 @@ def read_engine(policy: Policy) -> dict:
     release = ollama.release(policy.engine_version) if policy.engine == "ollama" else dict(LLAMA_SERVER)
     title = "Ollama" if policy.engine == "ollama" else "llama-server"
     return {**release, "name": policy.engine, "title": f"{title} {policy.engine_version}".strip()}
+
+
+def replaced_units(policy: Policy) -> list:
+    """Units of the engine that the host is not to have, where they run or would at the next boot."""
+    if policy.engine == "ollama":
+        units = policy.installation.get("llama_server_units")
+        return [str(name) for name in units] if isinstance(units, list) else []
+    service = mapping(policy.installation.get("service"))
+    running = service.get("active") in ("active", "activating", "reloading")
+    return ["ollama.service"] if running or service.get("enabled") is True else []
 
 
 def override_target(value: str) -> str:

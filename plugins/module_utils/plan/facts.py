@@ -50,6 +50,7 @@ class Gpu:
     usable_by_backend: dict
     render_node: str | None
     kfd_node: int | None
+    uuid: str | None
     driver: str | None
     hidden_reason: str | None
     hidden_from: tuple
@@ -133,6 +134,7 @@ def _gpu(position: int, raw: dict, extra: dict) -> Gpu:
         usable_by_backend=mapping(raw.get("usable_by_backend")),
         render_node=text(raw.get("render_node")),
         kfd_node=whole(raw.get("kfd_node")),
+        uuid=text(raw.get("uuid")),
         driver=text(raw.get("driver")),
         hidden_reason=text(raw.get("hidden_reason")),
         hidden_from=tuple(hidden_from) if isinstance(hidden_from, list) else (),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 # Which share of a host's tokens is read from prompts and which is generated.
@@ -13,14 +14,31 @@ PURPOSES = {"generation": (0.0, 1.0), "prompt": (1.0, 0.0), "mixed": (0.8, 0.2)}
 NOISE = 1.05
 
 
-def fingerprint(machine: Any, engine: str, version: str, model: str) -> dict:
+def installed_parts(found: Any) -> dict:
+    """The parts of a fingerprint that are not the inventory's word: the build, and which files its models are."""
+    known = found if isinstance(found, dict) else {}
+    files = [one for one in known.get("models") or [] if isinstance(one, dict)]
+    told = [
+        f"{one['path']} ({one['size']} bytes of {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(one['modified']))})"
+        for one in files
+        if one.get("size") is not None
+    ]
+    return {
+        "engine_version": known.get("version") or "",
+        # Of a file that is yet to come nothing can be said.
+        "model_files": ", ".join(told) if len(told) == len(files) else "",
+    }
+
+
+def fingerprint(machine: Any, engine: str, version: str, model: str, found: Any = None) -> dict:
     """What a measurement, or the failure of a better rung, holds for: another kernel or driver may change it."""
     gpus = [gpu for gpu in machine.gpus if gpu.vendor != "other"]
     drivers = [f"amdgpu {machine.amdgpu_version}"] * bool(machine.amdgpu_version)
     drivers += [f"nvidia {machine.nvidia_driver}"] * bool(machine.nvidia_driver)
     return {
+        **installed_parts(found),
         "engine": engine,
-        "engine_version": version,
+        **({"engine_version": version} if version else {}),
         "kernel": machine.kernel_release or "",
         "driver": ", ".join(drivers),
         "firmware": machine.linux_firmware or "",

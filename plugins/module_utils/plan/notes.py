@@ -10,7 +10,14 @@ import re
 from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue import ollama
 from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue.ollama_environment import check_environment
 from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.hidden import GPU_DRIVERS_OF_GUESTS
-from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.devices import VENDORS, closed, denied, sentence
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.devices import (
+    VENDORS,
+    closed,
+    denied,
+    lacks_build,
+    sentence,
+)
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.engine import replaced_units
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.environment import vulkan_counts_igpu
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.facts import Machine, mapping, text
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.host_rules import host_rules
@@ -131,6 +138,18 @@ def _about_gpu(notes: Notes, candidate, machine: Machine) -> None:
         )
 
 
+def _about_builds(notes: Notes, candidates: list, machine: Machine, engine: dict, policy: Policy) -> None:
+    """GPUs that wait for another engine."""
+    idle = [one.gpu.name for one in candidates if one.mine and not one.usable and "vulkan" not in one.gpu.hidden_from]
+    if idle and lacks_build("GPU", machine, engine, policy):
+        architecture = policy.installation.get("machine") or machine.cpu.get("architecture")
+        notes.warn(
+            "no_build_for_gpu",
+            f"Ollama publishes nothing for {architecture} that drives {', '.join(idle)}.",
+            "inference_engine: llama_server, with a llama.cpp of the distribution's or your own build for Vulkan.",
+        )
+
+
 def _about_platform(notes: Notes, machine: Machine, rungs: list) -> None:
     if not machine.gpus_known:
         notes.warn(
@@ -221,15 +240,11 @@ def _about_environment(notes: Notes, rungs: list, policy: Policy, machine: Machi
 
 def _about_the_other_engine(notes: Notes, policy: Policy) -> None:
     """One host, one engine: two would hold the GPU's memory from each other."""
-    others = policy.installation.get("llama_server_units")
-    service = mapping(policy.installation.get("service"))
-    active = service.get("enabled") is True or service.get("active") in ("active", "activating", "reloading")
-    if policy.engine == "llama_server":
-        others = ["ollama.service"] if active else []
-    if isinstance(others, list) and others:
+    others = replaced_units(policy)
+    if others:
         notes.warn(
             "other_engine_stands_down",
-            f"{', '.join(str(name) for name in others)}: stopped and disabled before {policy.engine} starts.",
+            f"{', '.join(others)}: stopped and disabled before {policy.engine} starts.",
             "Nothing to do; nothing of it is removed. inference_engine names the engine that a host is to have.",
         )
 
@@ -293,6 +308,7 @@ def make_notes(candidates: list, rungs: list, memory: dict, machine: Machine, en
         # GPUs that belong to other containers are no news to one that has its own.
         if not (used and denied(candidate.gpu)):
             _about_gpu(notes, candidate, machine)
+    _about_builds(notes, candidates, machine, engine, policy)
     for warning in kernel_warnings(used, machine):
         notes.warn(**warning)
     _about_engine(notes, engine, rungs, machine)

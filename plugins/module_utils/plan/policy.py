@@ -39,6 +39,7 @@ class Policy:
     rocm: dict = field(default_factory=dict)
     measure_for: str = "generation"
     model: str = ""
+    installed: dict = field(default_factory=dict)
 
     @property
     def forced(self) -> str | None:
@@ -135,4 +136,5 @@ def read_policy(policy: Any) -> Policy:
         rocm=_dict("rocm", raw.get("rocm")),
         measure_for=_choice("measure_for", raw.get("measure_for") or "generation", tuple(PURPOSES)),
         model=str(raw.get("model") or ""),
+        installed=_dict("installed", raw.get("installed")),
     )

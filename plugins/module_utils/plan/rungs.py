@@ -211,7 +211,7 @@ def _cpu_reason(machine: Machine, candidates: list, rungs: list) -> str:
 def _remembered_first(ladder: Ladder, rungs: list) -> tuple:
     """The rung that was proven here goes first, so that the next run changes nothing; and what was measured."""
     proven, policy = ladder.policy.proven, ladder.policy
-    now = fingerprint(ladder.machine, policy.engine, policy.engine_version, policy.model)
+    now = fingerprint(ladder.machine, policy.engine, policy.engine_version, policy.model, policy.installed)
     measured = mapping(proven.get("measured"))
     if not proven or (policy.backend == "fastest" and not measured):
         return rungs, {}
@@ -225,7 +225,7 @@ def _remembered_first(ladder: Ladder, rungs: list) -> tuple:
         changed += changes(measured.get("fingerprint"), now)
     elif known and known[0] is not rungs[0]:
         # A better rung failed then; what has changed since may have mended it.
-        changed += changes({**(proven.get("fingerprint") or {}), "model": None}, now)
+        changed += changes({**(proven.get("fingerprint") or {}), "model": None, "model_files": None}, now)
     label = f"remembered {name}"
     if changed:
         ladder.refuse(label, f"{'measured' if policy.backend == 'fastest' else 'proven'} when {changed[0]}")

@@ -58,6 +58,7 @@ def test_minipc(tmp_path: Path) -> None:
             "integrated": True,
             "driver": "amdgpu",
             "render_node": "/dev/dri/renderD128",
+            "uuid": None,
             "kfd_node": 1,
             "firmware": {"mes": "0x43"},
             "vram_bytes": 4 * GIB,
@@ -165,6 +166,16 @@ def test_partitions_of_one_card(tmp_path: Path) -> None:
     ]
     assert {(g["vram_bytes"], g["usable_bytes"], g["integrated"]) for g in found} == {(share, share, False)}
     assert {g["driver"] for g in found} == {"amdgpu"}
+
+
+def test_a_card_has_a_uuid_as_rocr_writes_it(tmp_path: Path) -> None:
+    tree = {
+        **kfd_node(1, 110001, 0x747E, 0x0300, unique_id=598046273873802902),
+        **kfd_node(2, 100306, 0x164E, 0x1200),
+        **kfd_node(3, 90402, MI300X, 0x0500, unique_id=7),
+        **kfd_node(4, 90402, MI300X, 0x0501, unique_id=7),
+    }
+    assert [g["uuid"] for g in gpus(tmp_path, tree)] == ["GPU-084cafeae17e7696", None, None, None]
 
 
 def test_partitions_of_a_topology_alone(tmp_path: Path) -> None:

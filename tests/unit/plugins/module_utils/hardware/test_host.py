@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import os
 import re
 from pathlib import Path
@@ -131,6 +130,19 @@ CPUS: list[tuple[str, str, tuple[int | None, int | None, str | None, list[str]]]
     ("ARM", "processor : 0\nFeatures : fp asimd sve\n\nprocessor : 1\n", (2, 2, None, ["asimd", "sve"])),
     ("nothing", "", (None, None, None, [])),
 ]
+ARCHITECTURES = [
+    ("flags\t\t: fpu lm avx2\n", "x86_64"),
+    ("Features\t: fp asimd sve\n", "aarch64"),
+    ("Features\t: half thumb vfpv4\n", "arm"),
+    ("isa\t\t: rv64imafdc_zba\n", "riscv64"),
+    ("isa\t\t: rv32imac\n", None),
+    ("cpu\t\t: POWER9, altivec supported\n", None),
+]
+
+
+@pytest.mark.parametrize(("text", "architecture"), ARCHITECTURES)
+def test_architecture(text: str, architecture: str | None) -> None:
+    assert host.parse_cpuinfo(f"processor\t: 0\n{text}")["architecture"] == architecture
 
 
 @pytest.mark.parametrize(("text", "expected"), [row[1:] for row in CPUS], ids=[row[0] for row in CPUS])
@@ -288,17 +300,6 @@ def test_the_kernels_ring_buffer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert hidden.kernel_log(Sysroot("/")) == "6,1;one\n6,9;two\n"
     # Of another machine's tree only its own files count.
     assert hidden.kernel_log(Sysroot(write(tmp_path, {"var/log/kern.log": "three\n"}))).strip() == "three"
-
-
-def test_linux_firmware_of_debian_and_arch(tmp_path: Path) -> None:
-    path = tmp_path / "usr/share/doc/firmware-amd-graphics/changelog.Debian.gz"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(gzip.compress(b"firmware-nonfree (20250410-2) unstable; urgency=medium\n"))
-    assert host.linux_firmware_version(Sysroot(str(tmp_path))) == "20250410-2"
-    path.write_bytes(b"not gzip")
-    sysroot = Sysroot(write(tmp_path, {"var/lib/pacman/local/linux-firmware-amdgpu-20251125-1/desc": ""}))
-    assert host.linux_firmware_version(sysroot) == "20251125-1"
-    assert len(sysroot.warnings) == 1
 
 
 def test_distribution_and_vulkan(tmp_path: Path) -> None:

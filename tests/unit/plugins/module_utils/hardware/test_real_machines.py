@@ -599,12 +599,24 @@ MACHINES = [
         "amdgpu/psp_13_0_0_sos.bin",
     ),
     Machine(
+        "a BIOS that has no room for the card's memory",
+        {
+            **host(),
+            **pci_device("0000:83:00.0", "1002:744c", "c8", driver=""),
+            "var/log/kern.log": "amdgpu 0000:83:00.0: probe with driver amdgpu failed with error -12\n",
+        },
+        "bare_metal",
+        [("gfx1100", False, None, (None, None), NO_AMD)],
+        "cpu",
+        "enable Above 4G Decoding",
+    ),
+    Machine(
         "an Ampere workstation with RX 6800 and a BMC",
         {**host("6.8.0-45-generic", 128, proc__cpuinfo=AMPERE), **RX_6800, **BMC},
         "bare_metal",
         [("gfx1030", False, "amdgpu", (15, 15), []), (None, None, "ast", (None, None), [])],
-        "rocm",
-        "AMD Radeon RX 6800",
+        "cpu",
+        "Ollama has no Vulkan build for aarch64",
     ),
     Machine(
         "a RISC-V board with an RX 550",
@@ -615,8 +627,8 @@ MACHINES = [
         },
         "bare_metal",
         [("gfx803", False, "amdgpu", (2, 2), ROCM)],
-        "vulkan",
-        "gfx803",
+        "cpu",
+        "Ollama publishes nothing for riscv64",
     ),
     Machine(
         "Arc B580 on xe",

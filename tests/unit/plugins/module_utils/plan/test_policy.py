@@ -19,6 +19,8 @@ from tests.unit.plan_hosts import amd, desktop, halo, machine, minipc, nvidia, o
 OVERRIDE = "HSA_OVERRIDE_GFX_VERSION"
 RX_6700 = amd("gfx1031", 12, product="RX 6700 XT")
 
+TWO_CARDS = machine(amd("gfx1100", 24, uuid="GPU-aa"), amd("gfx1100", 24, at=1, uuid="GPU-bb"))
+
 # facts, policy, what the message names: the variable, the value, what to do
 REFUSED: list[tuple[dict, Any, list[str]]] = [
     (xeon(), "auto", ["policy", "'auto'", "dictionary"]),
@@ -56,6 +58,7 @@ REFUSED: list[tuple[dict, Any, list[str]]] = [
     ),
     (desktop(), {"environment": {"HIP_VISIBLE_DEVICES": "0"}}, ["HIP_VISIBLE_DEVICES=0", "ROCR_VISIBLE_DEVICES"]),
     (desktop(), {"environment": {"ROCR_VISIBLE_DEVICES": "2"}}, ["ROCR_VISIBLE_DEVICES=2", "0 to 1"]),
+    (TWO_CARDS, {"environment": {"ROCR_VISIBLE_DEVICES": "0,GPU-cc"}}, ["0,GPU-cc", "0 to 1", "GPU-aa", "GPU-bb"]),
 ]
 
 
@@ -169,9 +172,18 @@ def test_a_host_that_is_to_use_its_processor_says_why_its_gpu_rests():
     assert plan["devices"][0]["reason"] == "the inventory wants the processor"
 
 
-def test_the_inventory_s_mask_narrows_rocm_down():
-    facts = machine(amd("gfx1100", 24), amd("gfx1100", 24, at=1))
-    assert make_plan(facts, {"environment": {"ROCR_VISIBLE_DEVICES": 1}})["rungs"][0]["devices"] == [1]
+MASKS = [(1, [1]), ("GPU-BB", [1]), ("GPU-aa,1", [0, 1]), ("0", [0])]
+
+
+@pytest.mark.parametrize(("mask", "devices"), MASKS)
+def test_the_inventory_s_mask_narrows_rocm_down(mask: Any, devices: list[int]):
+    rung = make_plan(TWO_CARDS, {"environment": {"ROCR_VISIBLE_DEVICES": mask}})["rungs"][0]
+    assert (rung["devices"], rung["environment"]["ROCR_VISIBLE_DEVICES"]) == (devices, str(mask))
+
+
+def test_a_uuid_that_the_facts_do_not_have_may_be_right():
+    facts = machine(amd("gfx1100", 24, uuid="GPU-aa"), amd("gfx1100", 24, at=1))
+    assert make_plan(facts, {"environment": {"ROCR_VISIBLE_DEVICES": "GPU-cc"}})["rungs"][0]["devices"] == [0, 1]
 
 
 def test_the_plan_changes_neither_facts_nor_policy_and_is_the_same_twice():

@@ -287,9 +287,18 @@ def test_partitions_of_one_card_are_all_used():
     assert "8 x" in plan["rungs"][0]["reason"]
 
 
-def test_arm64_has_no_rocm_build():
-    plan = make_plan(machine(RX_7900), {"installation": {"machine": "aarch64"}})
-    assert [rung["id"] for rung in plan["rungs"]] == ["vulkan", "cpu"]
+@pytest.mark.parametrize("architecture", ["aarch64", "riscv64"])
+def test_ollama_has_gpu_builds_for_amd64_alone(architecture: str):
+    told = machine(RX_7900, cpu={"architecture": architecture})
+    for facts, policy in ((told, {}), (machine(RX_7900), {"installation": {"machine": architecture}})):
+        plan = make_plan(facts, policy)
+        assert [rung["id"] for rung in plan["rungs"]] == ["cpu"]
+        assert plan["degraded_if"] == ["cpu"]
+        (warning,) = plan["warnings"]
+        assert (warning["code"], architecture in warning["message"]) == ("no_build_for_gpu", True)
+        assert f"no Vulkan build for {architecture}" in plan["devices"][0]["reason"] + str(plan["refused"])
+    assert rungs(told, engine="llama_server")[0] == "rocm"
+    assert rungs(machine(other("nvidia"), nvidia_driver="580", cpu={"architecture": "aarch64"})) == ["cuda", "cpu"]
 
 
 def test_a_vendor_that_is_not_named_is_known_by_its_pci_id():
