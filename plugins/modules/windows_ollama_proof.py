@@ -65,6 +65,12 @@ options:
     description: Seconds until the connection and the version must be there.
     type: int
     default: 5
+  start_timeout:
+    description:
+      - Seconds that an Ollama which has just been started may take until it answers. It listens at once, and answers
+        when it has looked for GPUs.
+    type: int
+    default: 180
   request_timeout:
     description: Seconds that a load or a generation may take.
     type: int
@@ -153,6 +159,7 @@ def main() -> None:
             "prompt_tokens": {"type": "int", "default": 640, "no_log": False},
             "predict_tokens": {"type": "int", "default": 64, "no_log": False},
             "connect_timeout": {"type": "int", "default": 5},
+            "start_timeout": {"type": "int", "default": 180},
             "request_timeout": {"type": "int", "default": 360},
             "sysroot": {"type": "path", "default": "/"},
         },

@@ -208,6 +208,11 @@ def start_again(facts: dict[str, Any]) -> list[Expression]:
             [Command("Stop-Process", {"Id": str(one["pid"]), "Force": True, "ErrorAction": "SilentlyContinue"})]
             for one in order
         ),
+        # Stop-Process does not wait, and a tray application that finds another one leaves the start to it.
+        *(
+            [Command("Wait-Process", {"Id": str(one["pid"]), "Timeout": "30", "ErrorAction": "SilentlyContinue"})]
+            for one in order
+        ),
         *(Call("SetEnvironmentVariable", (name, effective.get(name), "Process")) for name in names),
         # Without this its window opens in front of whoever sits there.
         [Command("Start-Process", {"FilePath": app, "ArgumentList": ["hidden"]})],

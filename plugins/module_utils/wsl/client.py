@@ -43,12 +43,14 @@ _PROXY = re.compile(r"^[ \t]*(?:export[ \t]+)?((?:https?|all)_proxy)=[\"']?([^\"
 
 def own_values(text: str) -> list[dict[str, Any]]:
     """What somebody else than this collection sets OLLAMA_HOST to in the text of a file: `value`, `line` (its number),
-    `text` (the line), and `alone`: whether the line does nothing else, so that it can be taken out of the file."""
+    and `alone`: whether the line does nothing else, so that it can be taken out of the file; then `text` is the line.
+    Of others it is not told: they may hold secrets."""
     found, continued = [], False
     without_ours = _BLOCK.sub(lambda block: "\n" * block[0].count("\n"), text)
     for number, line in enumerate(without_ours.split("\n"), 1):
-        for value, alone in _values(line):
-            found.append({"value": value, "line": number, "text": line, "alone": alone and not continued})
+        for value, whole in _values(line):
+            alone = whole and not continued
+            found.append({"value": value, "line": number, "text": line if alone else None, "alone": alone})
         continued = line.endswith("\\")
     return found
 

@@ -10,6 +10,7 @@ import os
 import random
 import re
 import socket
+import time
 from typing import Any, Callable
 from urllib.parse import urlsplit
 
@@ -89,17 +90,29 @@ def _windows(ask: Ask | None, operation: str) -> tuple[dict[str, Any] | None, st
 def reach(
     url: str | None, settings: dict[str, Any], sysroot: Sysroot, engine: Any, ask: Ask | None = None
 ) -> dict[str, Any]:
-    """Evidence of the way to Windows, and what it comes to."""
+    """Evidence of the way to Windows, and what it comes to. A server that is starting has `start_timeout`: it listens
+    before it has looked for GPUs, and answers after it."""
     evidence: dict[str, Any] = {"way": settings["way"], "mode": settings["mode"], "url": url}
-    if url:
+    end = time.monotonic() + settings.get("start_timeout", 0)
+    while url:
         try:
             evidence["http"] = engine.version(settings["connect_timeout"])
+            break
         except EngineError as error:
             evidence["http_error"] = str(error)
-            evidence["tcp"] = connect(url, settings["connect_timeout"])
-            evidence["neighbour"] = neighbour(sysroot, urlsplit(url).hostname)
-            evidence["windows"], evidence["interop_error"] = _windows(ask, "state")
+        evidence["tcp"] = connect(url, settings["connect_timeout"])
+        evidence["neighbour"] = neighbour(sysroot, urlsplit(url).hostname)
+        evidence["windows"], evidence["interop_error"] = _windows(ask, "state")
+        if time.monotonic() >= end or not _starts(evidence):
+            break
+        time.sleep(2)
     return {**evidence, **judge_reach(evidence)}
+
+
+def _starts(evidence: dict[str, Any]) -> bool:
+    windows = evidence["windows"] or {}
+    not_yet = windows.get("running") and not windows.get("listeners")
+    return bool(not_yet or (evidence["tcp"] == "open" and "timed out" in evidence["http_error"]))
 
 
 def prove(

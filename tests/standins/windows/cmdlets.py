@@ -193,6 +193,13 @@ def get_cim_instance(session: Session, given: Parameters, items: Items | None) -
 def stop_process(session: Session, given: Parameters, items: Items | None) -> Items:
     if not session.machine.stop(int(given["Id"])):
         raise LookupError(f"Cannot find a process with the process identifier {given['Id']}.")
+    session.ending.add(int(given["Id"]))
+    return []
+
+
+@cmdlet("Wait-Process")
+def wait_process(session: Session, given: Parameters, items: Items | None) -> Items:
+    session.ending.discard(int(given["Id"]))
     return []
 
 
@@ -203,7 +210,9 @@ def start_process(session: Session, given: Parameters, items: Items | None) -> I
     if path.lower() == f"{machine.folder}\\ollama app.exe".lower():
         if given.get("ArgumentList") != "hidden":
             raise CmdletError("The window of Ollama opens in front of somebody.")
-        machine.start_ollama(dict(session.environment))
+        # One that finds another, which has not ended yet, leaves everything to it.
+        if not session.ending:
+            machine.start_ollama(dict(session.environment))
         return []
     silent = set(texts(given.get("ArgumentList"))) == {"/VERYSILENT", "/NORESTART", "/SUPPRESSMSGBOXES"}
     removing = path.lower() == f"{machine.folder}\\unins000.exe".lower()

@@ -90,6 +90,8 @@ Start-Process
     UseNewEnvironment RedirectStandardError RedirectStandardInput RedirectStandardOutput
 Stop-Process
     Id Name InputObject Force PassThru WhatIf Confirm
+Wait-Process
+    Id Name InputObject Timeout
 Restart-Service
     Name DisplayName InputObject Force PassThru Include Exclude WhatIf Confirm
 Select-Object

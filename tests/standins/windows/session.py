@@ -24,6 +24,8 @@ class Session:
         self.environment: dict[str, str] = dict(machine.state["session"])
         self.out: dict[str, Any] = {}
         self.printed: list[str] = []
+        # Processes that were told to end and may not have done so.
+        self.ending: set[int] = set()
         self.message = ""
 
     def run(self, script: str) -> dict[str, Any]:

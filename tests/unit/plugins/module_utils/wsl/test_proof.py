@@ -115,6 +115,50 @@ def test_a_silent_windows_is_explained() -> None:
     assert found["remedies"]
 
 
+class Starting(Engine):
+    """It answers the third time; before that as a server does that looks for GPUs, or as something else says."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(ON_GPU)
+        self.said, self.asked = said, 0
+
+    def version(self, timeout: float) -> str:
+        self.asked += 1
+        if self.asked < 3:
+            raise EngineError(self.said)
+        return super().version(timeout)
+
+
+RUNS = {"installed": True, "running": [{"name": "ollama.exe"}]}
+
+
+@pytest.mark.parametrize(
+    ("said", "tcp", "windows", "waits", "asked"),
+    [
+        ("timed out", "open", None, 60, 3),
+        ("timed out", "open", None, 0, 1),
+        ("timed out", "open", None, 2, 2),
+        ("HTTP 404: not found", "open", None, 60, 1),
+        ("timed out", "timeout", None, 60, 1),
+        ("Connection refused", "refused", {**RUNS, "listeners": []}, 60, 3),
+        ("Connection refused", "refused", {**RUNS, "listeners": [{"address": "127.0.0.1"}]}, 60, 1),
+        ("Connection refused", "refused", {**RUNS, "running": [], "listeners": []}, 60, 1),
+    ],
+)
+def test_a_server_that_is_starting_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, said: str, tcp: str, windows: dict[str, Any] | None, waits: int, asked: int
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(wsl_proof.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(wsl_proof.time, "sleep", lambda seconds: now.append(now.pop() + seconds))
+    monkeypatch.setattr(wsl_proof, "connect", lambda url, seconds: tcp)
+    engine = Starting(said)
+    given = {**SETTINGS, "start_timeout": waits}
+    found = wsl_proof.reach(URL, given, Sysroot("/nowhere"), engine, windows and (lambda operation: windows))
+    assert engine.asked == asked
+    assert (found["code"] == "ok") is (asked == 3)
+
+
 def test_windows_explains_itself_where_it_may_be_asked() -> None:
     found = proof(Engine(ON_GPU, "silent"), "vulkan")["evidence"]["reach"]
     assert (found["code"], found["windows"]) == ("not_running", STATE)
