@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,12 @@ class ActionModule(ActionBase):
         folder = Path(arguments["folder"]).expanduser().absolute()
         path = benchmark_results.file_of(folder, host)
         try:
-            with benchmark_results.locked(folder):
+            writes = not self._task.check_mode
+            with benchmark_results.locked(folder) if writes else contextlib.nullcontext():
                 records, comparisons, problems = _judged(path, host, arguments)
-                if not self._task.check_mode:
+                if writes:
                     benchmark_results.append(path, records)
-                if arguments["chart"] and not self._task.check_mode:
+                if writes and arguments["chart"]:
                     page = chart(benchmark_results.read_all(folder))
                     benchmark_results.replace(Path(arguments["chart"]).expanduser().absolute(), page)
         except OSError as error:

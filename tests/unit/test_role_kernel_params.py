@@ -26,3 +26,8 @@ def test_the_reboot_is_one_task_for_all_hosts():
 )
 def test_no_included_file_reboots(path: Path):
     assert REBOOT not in path.read_text()
+
+
+def test_the_preview_refuses_what_the_role_refuses():
+    points = yaml.safe_load((TASKS.parent / "meta/argument_specs.yml").read_text())["argument_specs"]
+    assert points["preview"]["options"] == points["main"]["options"]

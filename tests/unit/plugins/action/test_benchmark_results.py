@@ -52,6 +52,8 @@ def test_check_mode_compares_and_writes_nothing(tmp_path: Path) -> None:
     assert [found["verdict"] for found in result["comparisons"]] == ["slower"]
     assert len(read(tmp_path / "desktop.jsonl")[0]) == 1
     assert not (tmp_path / "index.html").exists()
+    act(tmp_path / "new", benchmark(), check=True)
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_torn_line_is_told(tmp_path: Path) -> None:
