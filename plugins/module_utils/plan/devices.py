@@ -38,6 +38,7 @@ class Candidate:
     vulkan: bool = False
     cuda: bool = False
     masked: str | None = None  # why it is left out although it could work
+    outrun: bool = False  # masked by advice alone: a named backend is possible
     mine: bool = True  # False: it belongs to a guest or to another container
     refusals: dict = field(default_factory=dict)  # backend: why not
 
@@ -111,6 +112,8 @@ def _judge_rocm(candidate: Candidate, machine: Machine, engine: dict, policy: Po
         if wanted and in_build(override_target(wanted), engine, extra):
             values = [wanted]
         candidate.rocm = values[0] if values else None
+        if candidate.rocm is None and engine["gfx"] is None and policy.forced == "rocm":
+            candidate.rocm = "native"  # what a build of llama.cpp holds is its builder's choice
         reason = rocm_refusal(gpu, engine, extra)
         if candidate.rocm is None:
             reason += "; it has no good override"
@@ -193,7 +196,11 @@ def _judge(gpu: Gpu, machine: Machine, engine: dict, policy: Policy) -> Candidat
 
 def _mask(candidates: list, policy: Policy) -> None:
     """Leave out what would slow down or crash the rest."""
-    discrete = [one for one in candidates if one.usable and not one.gpu.shares_memory]
+    on_nouveau = [one for one in candidates if one.gpu.driver == "nouveau"]
+    usable = [one for one in candidates if one.usable and not one.masked and one not in on_nouveau]
+    for one in on_nouveau if usable else []:
+        one.masked = f"on nouveau it is no match for {usable[0].gpu.name}: install NVIDIA's driver"
+    discrete = [one for one in candidates if one.usable and not one.masked and not one.gpu.shares_memory]
     for one in candidates:
         if one.masked or not one.usable or not one.gpu.shares_memory:
             continue
@@ -202,8 +209,9 @@ def _mask(candidates: list, policy: Policy) -> None:
             one.mine = False
         elif discrete:
             one.masked = f"an integrated GPU beside {discrete[0].gpu.name} slows it down or crashes it"
-        elif advice(one.gpu, policy.catalogue) == "cpu" and policy.backend in ("auto", "cpu", "rocm", "cuda"):
+        elif advice(one.gpu, policy.catalogue) == "cpu" and policy.backend in ("auto", "cpu", "cuda"):
             one.masked = "the processor is faster than this GPU; backend: vulkan insists on it"
+            one.outrun = True
             one.mine = False
 
 

@@ -76,8 +76,10 @@ def _wanted(gpus: list, machine: Machine, policy: Policy) -> dict:
     wanted, gtt = wanted_gtt(gpu, machine, policy), gpu.gtt_bytes
     if gtt is None and machine.pages_limit is not None:
         gtt = machine.pages_limit * PAGE
-    if not wanted or gtt is None:
+    if machine.memory_bytes is None or gtt is None:
         return {**nothing, "reason": "the memory of the machine or of its GPU is not known"}
+    if not wanted:
+        return {**nothing, "reason": f"{gib(machine.memory_bytes)} of RAM leave nothing more to lend"}
     if policy.unified_memory_bytes is None and wanted - gtt < max(WORTHWHILE, gtt // 5):
         return {**nothing, "reason": f"the GPU may borrow {gib(gtt)} already"}
     if wanted == gtt:

@@ -177,7 +177,25 @@ def _about_platform(notes: Notes, machine: Machine, rungs: list) -> None:
         )
 
 
+# Masks of the inventory whose numbering is not the plan's, by the backend that reads them.
+_MASKS = {
+    "cuda": ("CUDA_VISIBLE_DEVICES",),
+    "vulkan": ("GGML_VK_VISIBLE_DEVICES",),
+    "rocm": ("HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL"),
+}
+
+
 def _about_masks(notes: Notes, rungs: list, machine: Machine, policy: Policy) -> None:
+    for name in _MASKS.get(rungs[0]["backend"], ()):
+        mask, count = policy.environment.get(name), len(rungs[0]["devices"])
+        if mask is not None and len(mask.split(",")) < count:
+            notes.warn(
+                "mask_not_counted",
+                f"{name}={mask} hides some of the {count} GPUs, which the plan's devices and memory count.",
+                "Use ROCR_VISIBLE_DEVICES instead: the plan counts by it."
+                if rungs[0]["backend"] == "rocm"
+                else "Nothing to do, but choose models for the memory of those that are left.",
+            )
     amd = [gpu for gpu in machine.gpus if gpu.vendor == "amd"]
     mask = rungs[0]["environment"].get("ROCR_VISIBLE_DEVICES", "-1")
     if mask != "-1" and "ROCR_VISIBLE_DEVICES" not in policy.environment and all(gpu.kfd_node is None for gpu in amd):

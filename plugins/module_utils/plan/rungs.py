@@ -7,7 +7,12 @@ from __future__ import annotations
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils import catalogue
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.devices import Candidate
-from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.engine import advice, override_target, rocm_refusal
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.engine import (
+    advice,
+    in_build,
+    override_target,
+    rocm_refusal,
+)
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.environment import merge, rung_environment
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.facts import Machine, mapping
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.fastest import changes, choose, fingerprint, told
@@ -79,6 +84,8 @@ class Ladder:
             f"{self.engine['title']} carries ROCm {self.engine['rocm']} code for"
             if self.engine["rocm"]
             else "ROCm serves"
+            if all(in_build(str(one.gpu.gfx), self.engine, self.policy.catalogue) for one in group)
+            else "the inventory insists on a llama.cpp that is built for"
         )
         return self.rung("rocm", group, f"{_names(group)}: {built} {_gfx(group)}")
 
@@ -272,15 +279,19 @@ def build_ladder(candidates: list, machine: Machine, engine: dict, policy: Polic
 
 
 def _cannot(backend: str, candidates: list, machine: Machine, ladder: Ladder) -> str:
+    vendor = {"rocm": "amd", "cuda": "nvidia"}.get(backend)
     reasons = [
         f"{one.gpu.name}: {one.masked or one.refusals[backend]}"
         for one in candidates
-        if one.masked or backend in one.refusals
+        if vendor in (None, one.gpu.vendor) and (one.masked or backend in one.refusals)
     ]
     if not candidates:
         reasons = ["nothing is known of its GPUs" if not machine.gpus_known else "it has no GPU for inference"]
-    can = [*list(dict.fromkeys(name for one in candidates if not one.masked for name in one.backends())), "cpu"]
+    elif not reasons:
+        reasons = [f"it has no GPU of {'NVIDIA' if backend == 'cuda' else 'AMD'}'s"]
+    able = [one for one in candidates if one.outrun or not one.masked]
+    can = [*dict.fromkeys(name for one in able for name in one.backends()), "cpu"]
     return (
-        f"backend is {backend!r}, which this host cannot have ({'; '.join(reasons) or 'no GPU of that kind'}). "
-        f"Possible here: auto, {', '.join(can)}. Correct inference_backend for this host."
+        f"backend is {backend!r}, which this host cannot have ({'; '.join(reasons)}). "
+        f"Possible here: auto, {', '.join(can)}. Correct inference_backend for this host, or remove what is in its way."
     )

@@ -172,8 +172,9 @@ OTHERS: list[tuple[str, dict[str, Any], str | None]] = [
 
 @pytest.mark.parametrize(("engine", "installation", "unit"), OTHERS)
 def test_the_other_engine_is_announced_to_stand_down(engine: str, installation: dict, unit: str | None) -> None:
-    warnings = make_plan(desktop(), {"engine": engine, "installation": installation})["warnings"]
-    found = [warning["message"] for warning in warnings if warning["code"] == "other_engine_stands_down"]
+    plan = make_plan(desktop(), {"engine": engine, "installation": installation})
+    assert plan["replaces"] == ([unit] if unit else [])
+    found = [warning["message"] for warning in plan["warnings"] if warning["code"] == "other_engine_stands_down"]
     assert bool(found) == bool(unit)
     assert not unit or unit in found[0]
 
@@ -197,3 +198,47 @@ def test_a_version_that_the_inventory_leaves_open_is_not_compared() -> None:
     assert make_plan(desktop(), {"engine": "llama_server", "proven": proven})["rungs"][0]["id"] == "vulkan"
     newer = make_plan(desktop(), {"engine": "llama_server", "engine_version": "b11700", "proven": proven})
     assert newer["rungs"][0]["id"] == "rocm"
+
+
+BUILD = {"version": "b11669", "models": [{"path": "/m.gguf", "size": 830112, "modified": 0}]}
+NEW_FILE = {"path": "/m.gguf", "size": 830112, "modified": 86400}
+# (what it is about, the host's llama-server now, what the refusal says of it)
+EXCHANGED: list[tuple[str, dict[str, Any], str | None]] = [
+    ("nothing", BUILD, None),
+    ("a package was upgraded", {**BUILD, "version": "b11700"}, "engine_version was b11669 and is b11700"),
+    (
+        "a file was exchanged",
+        {**BUILD, "models": [NEW_FILE]},
+        "model_files was /m.gguf (830112 bytes of 1970-01-01 00:00:00) and is"
+        " /m.gguf (830112 bytes of 1970-01-02 00:00:00)",
+    ),
+    ("the file is yet to come", {**BUILD, "models": [{"path": "/m.gguf", "size": None, "modified": None}]}, None),
+    ("one of two is yet to come", {**BUILD, "models": [NEW_FILE, {"path": "/n", "size": None}]}, None),
+    ("nothing is known", {}, None),
+]
+
+
+@pytest.mark.parametrize(("now", "words"), [case[1:] for case in EXCHANGED], ids=[case[0] for case in EXCHANGED])
+def test_what_is_exchanged_underneath_is_measured_again(now: dict[str, Any], words: str | None) -> None:
+    policy = {"engine": "llama_server", "model": "/m.gguf"}
+    proven = remembered(desktop(), "vulkan", **policy, installed=BUILD)
+    plan = make_plan(desktop(), {**policy, "backend": "fastest", "proven": proven, "installed": now})
+    assert plan["measure"] == bool(words)
+    refused = [item["reason"] for item in plan["refused"] if item["option"] == "remembered vulkan"]
+    assert refused == ([f"measured when {words}"] if words else [])
+
+
+def test_a_lower_rung_climbs_again_with_another_build_and_not_with_another_file() -> None:
+    proven = remembered(desktop(), "vulkan", engine="llama_server", installed=BUILD)
+    del proven["measured"]
+    policy = {"engine": "llama_server", "proven": {**proven, "engine_version": "b11669"}}
+    rungs = {
+        name: make_plan(desktop(), {**policy, "installed": {**BUILD, **now}})["rungs"][0]["id"]
+        for name, now in {"same": {}, "file": {"models": [NEW_FILE]}, "build": {"version": "b11700"}}.items()
+    }
+    assert rungs == {"same": "vulkan", "file": "vulkan", "build": "rocm"}
+
+
+def test_the_inventorys_word_on_the_version_counts_more_than_what_is_there_before_it_is_installed() -> None:
+    policy = {"engine": "llama_server", "engine_version": "b11700", "installed": BUILD}
+    assert make_plan(desktop(), policy)["fingerprint"]["engine_version"] == "b11700"

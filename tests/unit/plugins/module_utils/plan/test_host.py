@@ -113,6 +113,11 @@ def test_no_parameters_where_no_integrated_gpu_is_used(facts: dict):
     assert parameters(facts) == {}
 
 
+def test_a_small_host_has_nothing_more_to_lend():
+    small = machine(amd("gfx90c", 0.5, gtt=1.6, integrated=True), ram=3.2)
+    assert make_plan(small)["kernel"]["reason"] == "3.2 GiB of RAM leave nothing more to lend"
+
+
 def test_a_container_leaves_its_host_s_kernel_alone():
     facts = {**halo(), "platform": "container"}
     assert parameters(facts) == {}

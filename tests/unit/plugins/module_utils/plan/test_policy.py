@@ -19,6 +19,7 @@ from tests.unit.plan_hosts import amd, desktop, halo, machine, minipc, nvidia, o
 OVERRIDE = "HSA_OVERRIDE_GFX_VERSION"
 RX_6700 = amd("gfx1031", 12, product="RX 6700 XT")
 
+RAPHAEL = machine(amd("gfx1036", 0.5, integrated=True))
 TWO_CARDS = machine(amd("gfx1100", 24, uuid="GPU-aa"), amd("gfx1100", 24, at=1, uuid="GPU-bb"))
 
 # facts, policy, what the message names: the variable, the value, what to do
@@ -44,8 +45,10 @@ REFUSED: list[tuple[dict, Any, list[str]]] = [
     (xeon(), {"backend": "vulkan"}, ["'vulkan'", "no GPU", "auto, cpu"]),
     ({}, {"backend": "rocm"}, ["'rocm'", "nothing is known", "cpu"]),
     (tower(), {"backend": "rocm"}, ["'rocm'", "dropped in 0.31.2", "vulkan"]),
-    (desktop(), {"backend": "cuda"}, ["'cuda'", "rocm, vulkan, cpu"]),
-    (nvidia(), {"backend": "rocm"}, ["'rocm'", "cuda"]),
+    (desktop(), {"backend": "cuda"}, ["'cuda'", "(it has no GPU of NVIDIA's)", "rocm, vulkan, cpu"]),
+    (nvidia(), {"backend": "rocm"}, ["'rocm'", "(it has no GPU of AMD's)", "cuda"]),
+    (RAPHAEL, {"backend": "cuda"}, ["'cuda'", "auto, rocm, vulkan, cpu"]),
+    (minipc(), {"backend": "vulkan", "environment": {"OLLAMA_VULKAN": 0}}, ["OLLAMA_VULKAN=0", "remove"]),
     (desktop(), {"environment": {OVERRIDE: "11.0.0"}}, ["11.0.0", "native", "Remove it"]),
     (machine(RX_6700), {"environment": {OVERRIDE: "11.0.0"}}, ["11.0.0", "bad", "10.3.0"]),
     (tower(), {"environment": {OVERRIDE: "10.3.0"}}, ["10.3.0", "gfx1010"]),
@@ -179,6 +182,41 @@ MASKS = [(1, [1]), ("GPU-BB", [1]), ("GPU-aa,1", [0, 1]), ("0", [0])]
 def test_the_inventory_s_mask_narrows_rocm_down(mask: Any, devices: list[int]):
     rung = make_plan(TWO_CARDS, {"environment": {"ROCR_VISIBLE_DEVICES": mask}})["rungs"][0]
     assert (rung["devices"], rung["environment"]["ROCR_VISIBLE_DEVICES"]) == (devices, str(mask))
+
+
+@pytest.mark.parametrize(("backend", "rung"), [("vulkan", "vulkan"), ("rocm", "rocm-override"), ("auto", "cpu")])
+def test_a_gpu_that_the_processor_outruns_is_used_where_a_backend_of_it_is_named(backend: str, rung: str):
+    assert [one["id"] for one in make_plan(RAPHAEL, {"backend": backend})["rungs"]] == [rung]
+
+
+def test_a_llama_cpp_of_ones_own_may_be_built_for_any_gpu():
+    facts = machine(amd("gfx906", 32, product="MI50"))
+    (rung,) = make_plan(facts, {"engine": "llama_server", "backend": "rocm"})["rungs"]
+    assert (rung["id"], rung["reason"]) == (
+        "rocm",
+        "MI50 (gfx906): the inventory insists on a llama.cpp that is built for gfx906",
+    )
+    assert make_plan(facts, {"engine": "llama_server"})["rungs"][0]["id"] == "vulkan"
+    with pytest.raises(PlanError, match=r"dropped in 0\.12\.4"):
+        make_plan(facts, {"backend": "rocm"})
+
+
+NVIDIAS = machine(other("nvidia"), other("nvidia", at=1), nvidia_driver="580")
+UNCOUNTED = [
+    (NVIDIAS, "CUDA_VISIBLE_DEVICES", "0", "Nothing to do"),
+    (TWO_CARDS, "HIP_VISIBLE_DEVICES", "1", "Use ROCR_VISIBLE_DEVICES"),
+    (machine(amd("gfx1010", 8), amd("gfx1010", 8, at=1)), "GGML_VK_VISIBLE_DEVICES", "1", "Nothing to do"),
+    (NVIDIAS, "CUDA_VISIBLE_DEVICES", "0,1", ""),
+    (NVIDIAS, "GGML_VK_VISIBLE_DEVICES", "0", ""),
+    (nvidia(), "CUDA_VISIBLE_DEVICES", "0", ""),
+]
+
+
+@pytest.mark.parametrize(("facts", "name", "mask", "remedy"), UNCOUNTED)
+def test_a_mask_of_another_numbering_is_told(facts: dict, name: str, mask: str, remedy: str):
+    warnings = make_plan(facts, {"environment": {name: mask}})["warnings"]
+    told = [warning["remedy"] for warning in warnings if warning["code"] == "mask_not_counted"]
+    assert [text.startswith(remedy) for text in told] == [True] * bool(remedy)
 
 
 def test_a_uuid_that_the_facts_do_not_have_may_be_right():

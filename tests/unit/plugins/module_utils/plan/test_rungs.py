@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.hidden import GPU_DRIVERS_OF_GUESTS
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.build import make_plan
 
 from tests.unit.plan_hosts import GIB, amd, desktop, halo, machine, minipc, nvidia, other, tower, wsl, xeon
@@ -233,6 +234,15 @@ def test_nvidia_without_its_driver(driver: str | None, expected: list[str]):
     assert [step["code"] for step in plan["steps"]] == ["nvidia_driver"]
 
 
+def test_a_card_on_nouveau_waits_for_its_driver_beside_any_other():
+    beside = machine(amd("gfx1103", 2, integrated=True, product="780M"), other("nvidia", at=1, driver="nouveau"))
+    plan = make_plan(beside)
+    assert [(rung["id"], rung["devices"]) for rung in plan["rungs"][:2]] == [("vulkan", [0]), ("rocm-override", [0])]
+    assert "install NVIDIA's driver" in plan["devices"][1]["reason"]
+    alone = make_plan(machine(other("nvidia", driver="nouveau")))["rungs"][0]
+    assert (alone["backend"], "NVK" in alone["reason"]) == ("vulkan", True)
+
+
 # what the facts say of the card, rungs, whether the processor is a degradation
 UNREACHABLE: list[tuple[str, dict, dict, list[str], bool]] = [
     (
@@ -251,6 +261,14 @@ UNREACHABLE: list[tuple[str, dict, dict, list[str], bool]] = [
         True,
     ),
     ("given to a guest", {"driver": "vfio-pci"}, {}, ["cpu"], False),
+    ("given to a guest of Xen", {"driver": "xen-pciback"}, {}, ["cpu"], False),
+    (
+        "a container without /dev/kfd",
+        {"hidden_reason": "/dev/kfd does not exist here: pass /dev/kfd to this container.", "hidden_from": ["rocm"]},
+        {"platform": "container"},
+        ["vulkan", "cpu"],
+        True,
+    ),
     ("on the old driver", {"driver": "radeon", "node": None}, {}, ["cpu"], False),
     (
         "no driver",
@@ -271,7 +289,7 @@ def test_a_card_that_cannot_be_reached(card: dict, host: dict, expected: list[st
     assert [rung["id"] for rung in plan["rungs"]] == expected
     assert plan["degraded_if"] == (["cpu"] if degrades else [])
     assert plan["status"] == ("cpu" if expected == ["cpu"] else "gpu")
-    assert plan["warnings"] or card.get("driver") == "vfio-pci" or "kfd" in host or "device_nodes" in host
+    assert plan["warnings"] or card.get("driver") in GPU_DRIVERS_OF_GUESTS or "kfd" in host or "device_nodes" in host
 
 
 def test_a_card_without_kfd_node_beside_one_with():
