@@ -42,6 +42,7 @@ _NEEDLES = (
     "offload to",
     "offload library",
     "GPU detected",
+    "CUDA GPU is too old",
     "not enough vram available",
     "selecting GPU backend",
     "Starting llama main loop",
@@ -122,14 +123,12 @@ class _Reader:
         for form in self.signatures.matching(record, found):
             if form.scope == "discovery" and (self.start.computes or self.start.cpu_only):
                 continue  # a look at the GPUs in mid-life, not the one that decides
-            self._fail(form.code, record.text, _library_of(record) if form.scope == "discovery" else None)
+            library = _library_of(record) if form.scope == "discovery" else None
+            self.start.fail(self.signatures.known, form.code, record.text, library, form.at_work)
 
     def _become_ollama(self) -> None:
         if not self.is_ollama:  # llama-server's lines before it were those of Ollama's runner
             self.is_ollama, self.starts, self.start.version = True, 0, None
-
-    def _fail(self, code: str, line: str, void_if_found: str | None = None) -> None:
-        self.start.fail(self.signatures.known, code, line, void_if_found)
 
     def _output(self, text: str) -> None:
         program = _PROGRAM.search(text[:200])
@@ -193,7 +192,7 @@ class _Reader:
                 if library == "cpu":  # a program of its own, up to 0.5.7, that knows no GPU
                     start.load.finished = True
                     if meant in BACKENDS:
-                        self._fail("gpu_runner_missing", text)
+                        start.fail(self.signatures.known, "gpu_runner_missing", text)
         elif message.startswith(("Loading Dynamic llm server", "loading library")):
             start.new_load(runner.runner_library(text) or "")
         elif message == "no compatible GPUs were discovered":
@@ -216,7 +215,7 @@ class _Reader:
         elif message.startswith("not enough vram available"):
             start.new_load("cpu")
             start.load.finished = True
-        elif "GPU detected" in message or "amdgpu" in message:
+        elif "GPU detected" in message or "amdgpu" in message or "CUDA GPU" in message:
             self._old_discovery(message)
 
     def _go_buffer(self, message: str, device: str) -> None:
@@ -256,8 +255,11 @@ class _Reader:
         memory = _AMDGPU_MEMORY.match(message)
         if message.lower().startswith(("nvidia gpu detected", "radeon gpu detected")):
             start.found.add("cuda" if message[0] in "Nn" else "rocm")
+        elif message.startswith("CUDA GPU is too old"):
+            start.found.discard("cuda")
         elif message.startswith("no GPU detected"):
-            start.cpu_only = not start.found
+            start.cpu_only = True
+            start.found.clear()
         elif versions:
             start.gfx = versions.group(1).split()
         elif memory:

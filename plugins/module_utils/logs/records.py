@@ -137,14 +137,14 @@ def pairs(text: str) -> dict[str, str]:
 
 
 def _unpacked(line: str) -> str:
-    """The text inside a JSON line of a container runtime, of journalctl or of a desktop program (pino's form)."""
-    if line.startswith("{") and ('"log"' in line or '"MESSAGE"' in line or '"hostname"' in line):
+    """The text inside a JSON line of a container runtime, of journalctl, of a collector or of a desktop program."""
+    if line.startswith("{") and ('"log"' in line or '"MESSAGE"' in line or '"hostname"' in line or " msg=" in line):
         try:
             entry = json.loads(line)
         except ValueError:
             return line
-        text = entry.get("log") or entry.get("MESSAGE") or entry.get("msg")
-        return text if isinstance(text, str) else line
+        texts = (entry.get(name) for name in ("log", "MESSAGE", "message", "line", "msg"))
+        return next((text for text in texts if isinstance(text, str)), line)
     return line
 
 

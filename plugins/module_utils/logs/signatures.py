@@ -28,6 +28,7 @@ class Form:
         self.excludes = tuple(form.get("excludes", ()))
         self.requires = tuple(form.get("requires", ()))
         self.scope = form.get("scope")
+        self.at_work = bool(form.get("at_work"))
         self._pattern = re.compile(form["pattern"]) if form.get("pattern") else None
         self._attributes = {name: re.compile(value) for name, value in form.get("attributes", {}).items()}
 

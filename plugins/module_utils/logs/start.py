@@ -123,8 +123,15 @@ class Start:
         elif len(self.devices) < 64:
             self.devices[key] = said
 
-    def fail(self, known: dict[str, dict[str, Any]], code: str, line: str, void_if_found: str | None = None) -> None:
-        """A line shows this fault; it is void if in the end that library did find a GPU."""
+    def fail(
+        self,
+        known: dict[str, dict[str, Any]],
+        code: str,
+        line: str,
+        void_if_found: str | None = None,
+        at_work: bool = False,
+    ) -> None:
+        """A line shows this fault: void if in the end that library did find a GPU; or shown by a GPU at work."""
         if code not in known:
             return
         failure = self.failures.setdefault(
@@ -137,9 +144,11 @@ class Start:
                 "remedy": known[code]["remedy"],
                 "count": 0,
                 "void_if_found": void_if_found,
+                "at_work": False,
             },
         )
         failure["count"] += 1
+        failure["at_work"] |= at_work
 
     def kept_devices(self) -> list[dict[str, Any]]:
         """The GPUs that models are loaded for, or all where the log does not tell which."""

@@ -55,10 +55,12 @@ def _failures(start: Start, known: dict[str, dict[str, Any]], backend: str | Non
     failures = []
     for failure in start.failures.values():
         entry = known[failure["code"]]
-        library = failure.pop("void_if_found")
-        if backend in entry.get("noise_on", ()) or (library and library in start.computes):
+        library, at_work = failure.pop("void_if_found"), failure.pop("at_work")
+        if library and library in start.computes:
             continue
-        if backend in BACKENDS and entry.get("harmless_on_gpu"):
+        if not at_work and backend in entry.get("noise_on", ()):
+            continue
+        if not at_work and backend in BACKENDS and entry.get("harmless_on_gpu"):
             failure["severity"] = "info"
         remedies = entry.get("remedy_for", {})
         failure["remedy"] = remedies.get(backend) or remedies.get(engine) or failure["remedy"]

@@ -609,6 +609,15 @@ def test_a_dropped_gpu_matters_less_beside_a_working_one() -> None:
     assert read([dropped, compute("CUDA", "8.6")])["failures"] == []
 
 
+def test_a_gpu_that_fails_at_work_is_no_harmless_one() -> None:
+    crash = "CUDA error: device kernel image is invalid"
+    (unsupported,) = read([compute("CUDA", "7.0", name="Tesla V100"), crash])["failures"][:1]
+    assert (unsupported["code"], unsupported["severity"]) == ("unsupported_gfx", "error")
+    left_out = slog('"amdgpu is not supported (supported types:[gfx1030])" gpu_type=gfx1036')
+    assert codes_of(read([left_out, compute("CUDA", "7.0")])) == set()
+    assert codes_of(read([left_out, compute("CUDA", "7.0"), crash])) == {"unsupported_gfx", "runner_crashed"}
+
+
 def test_each_fault_comes_once_with_its_first_line_and_a_count() -> None:
     lines = [
         slog(f'"gpu VRAM usage didn\'t recover within timeout" seconds={number}', level="WARN") for number in range(5)
