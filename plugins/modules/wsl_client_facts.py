@@ -73,8 +73,8 @@ ansible_facts:
         others:
           description:
             - Each C(OLLAMA_HOST) that is not ours, with C(path), C(line), C(value), and C(said), which tells all of it.
-            - C(alone) is false where the line does other things as well, so that it cannot be taken out; else C(text) is
-              the line.
+            - C(alone) is false where the line does other things as well, so that it cannot be taken out. Otherwise
+              C(text) is the line.
           type: list
           elements: dict
         replaced:

@@ -105,3 +105,24 @@ def test_podman_is_linked_to_what_only_the_unit_writes(podman: bool, systemd: bo
     facts = {"wsl_client_facts": {"podman": podman}, "gpu_facts": {"wsl": {"systemd": systemd}}}
     templar = Templar(DataLoader(), variables=variables(ansible_facts=facts))
     assert templar.template(trust_as_template(f"{{{{ {when} }}}}")) is linked
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "pending", "remedy"),
+    [
+        (True, "bound_to_loopback", [{"command": "New-NetFirewallRule"}], "as administrator of Windows"),
+        (True, "bound_to_loopback", [], "wsl_client_windows"),
+        (True, "ok", [{"command": "New-NetFirewallHyperVRule"}], "wsl_client_windows"),
+        (False, "bound_to_loopback", None, "wsl_client_windows"),
+    ],
+)
+def test_what_waits_for_an_administrator_is_the_remedy(
+    asked: bool, code: str, pending: list[dict[str, str]] | None, remedy: str
+) -> None:
+    proof = {"remedies": ["wsl_client_windows: true"], "evidence": {"reach": {"code": code}}}
+    given = {"__wsl_client_proof": {"proof": proof}, "__wsl_client_model_proof": {"skipped": True}}
+    done = {} if pending is None else {"windows_host_result": {"pending": pending}}
+    templar = Templar(DataLoader(), variables=variables(wsl_client_windows=asked, **given, **done))
+    last = templar.template(variables()["__wsl_client_last"])
+    assert remedy in last["remedies"][0]
+    assert last["evidence"] == proof["evidence"]
