@@ -92,6 +92,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.models.files imp
     ensure,
     known_sha256,
 )
+from ansible_collections.lamplighter.fleet.plugins.module_utils.models.remote import shown
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.download import Progress
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.unpack import ReleaseError
 
@@ -120,7 +121,7 @@ def main() -> None:
     try:
         outcome = ensure(request, progress, module.check_mode)
     except (ModelError, ReleaseError) as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=shown(str(error)))
     except OSError as error:
         module.fail_json(msg=f"cannot put {request.path} in place: {error}")
     after = "absent" if request.state == "absent" else outcome.sha256 or "unknown"

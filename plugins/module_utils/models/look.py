@@ -31,6 +31,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.models.remote im
     fetch_manifest,
     parse_manifest,
     read_remote,
+    shown,
 )
 from ansible_collections.lamplighter.fleet.plugins.module_utils.models.wanted import Entry
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.download import sha256_of
@@ -117,7 +118,7 @@ def look_remotely(entry: Entry, host: Host) -> Found:
             metadata = look_in_registry(found, entry, host)
         return measure(found, metadata, entry, host)
     except (GgufError, RemoteError, OSError) as error:
-        found.problem = f"{entry.url or entry.src or entry.tag}: {error}"
+        found.problem = shown(f"{entry.url or entry.src or entry.tag}: {error}")
     return found
 
 

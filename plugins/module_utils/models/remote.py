@@ -15,6 +15,7 @@ from urllib.error import HTTPError
 from ansible.module_utils.urls import open_url
 from ansible_collections.lamplighter.fleet.plugins.module_utils.models.gguf import Metadata, read_metadata
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.api import ApiError
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.environment import HIDDEN, PASSWORD
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.models import REGISTRY, manifest_path
 
 REGISTRY_URL = f"https://{REGISTRY}"
@@ -22,6 +23,11 @@ MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 MODEL_TYPE = "application/vnd.ollama.image.model"
 MOST_MANIFEST_BYTES = 4 << 20
 BLOCK = 1 << 20
+
+
+def shown(text: str) -> str:
+    """Without the password that an address may hold."""
+    return PASSWORD.sub(rf"\1{HIDDEN}", text)
 
 
 class RemoteError(Exception):

@@ -44,7 +44,7 @@ def _text(raw: dict, name: str, pattern: str, example: str) -> str:
     if value is None or value == "":
         return ""
     if not isinstance(value, str) or not re.fullmatch(pattern, value, re.ASCII):
-        raise RocmError(f"rocm_{name} is {value!r}. Write {example}.")
+        raise RocmError(f"rocm_{name} is {re.sub('://.*@', '://(hidden)@', repr(value))}. Write {example}.")
     return value
 
 
@@ -79,15 +79,18 @@ def read_wishes(raw: dict) -> Wishes:
         re.fullmatch(r"[A-Za-z_][\w.-]*", str(u), re.ASCII) for u in users
     ):
         raise RocmError(f"rocm_users is {users!r}. It must be a list of names of users.")
-    url = r"https?://[A-Za-z0-9._~:/@%+=\[\]-]+"
+    # No password: everybody may read a repository's files. apt has /etc/apt/auth.conf.d for them.
+    url = r"https?://[A-Za-z0-9._~:/%+=\[\]-]+"
     fingerprint = _text(
         raw, "key_fingerprint", r"([0-9A-Fa-f] ?){39,79}", "the 40 hexadecimal digits of gpg --show-keys"
     )
     return Wishes(
         source=str(source),
         version=version or (line["default"] if source in ("auto", "amd", "legacy") else ""),
-        mirror=_text(raw, "mirror", url, "the URL of a mirror, such as https://mirror.example.org").rstrip("/"),
-        key_url=_text(raw, "key_url", url, "the URL of a key"),
+        mirror=_text(
+            raw, "mirror", url, "the URL of a mirror, such as https://mirror.example.org, without a password"
+        ).rstrip("/"),
+        key_url=_text(raw, "key_url", url, "the URL of a key, without a password"),
         key_fingerprint=fingerprint.replace(" ", "").upper(),
         packages=tuple(packages),
         users=tuple(users),

@@ -48,9 +48,13 @@ def test_a_file_is_fetched_once(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_what_cannot_be_had_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    result = run(model_file, capsys, path=str(tmp_path / "m.gguf"), url="http://127.0.0.1:1/m", sha256=SHA256)
+    url = "http://me:s3cret@127.0.0.1:1/m"
+    result = run(model_file, capsys, path=str(tmp_path / "m.gguf"), url=url, sha256=SHA256)
     assert result["failed"] is True
-    assert "http://127.0.0.1:1/m does not answer" in result["msg"]
+    assert "http://me:(hidden)@127.0.0.1:1/m does not answer" in result["msg"]
+    (problem,) = run(model_fit, capsys, models=[{"name": "m", "url": url, "sha256": SHA256}])["problems"]
+    assert "http://me:(hidden)@127.0.0.1:1/m does not answer" in problem
+    assert "s3cret" not in problem
 
 
 def test_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

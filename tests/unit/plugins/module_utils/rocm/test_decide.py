@@ -130,6 +130,8 @@ BAD: list[tuple[str, Any, str]] = [
     ("mirror", "https://a b", "URL"),
     ("mirror", "https://a\nTrusted: yes", "URL"),
     ("mirror", "ftp://a", "URL"),
+    ("mirror", "https://me:word@a", "'https://(hidden)@a'. Write the URL of a mirror"),
+    ("key_url", "https://me:word@a/key", "without a password"),
     ("key_url", "https://a\\", "URL"),
     ("key_fingerprint", "1A693C5C", "40 hexadecimal digits"),
     ("key_fingerprint", f"{AMD_KEY}\n", "40 hexadecimal digits"),
