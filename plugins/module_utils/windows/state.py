@@ -88,6 +88,11 @@ def questions(port: int) -> dict[str, Expression]:
             Command("Where-Object", {"Property": "DisplayName", "Like": True, "Value": "Ollama*"}),
             _select(*_INSTALLED),
         ],
+        # An MSI does not tell it above; Ollama's install.ps1 writes it here.
+        "place": [
+            Command("Get-ItemProperty", {"LiteralPath": "HKCU:\\Software\\Ollama", "Name": "InstallDir", **quiet}),
+            _select("InstallDir"),
+        ],
         "processes": [
             Command(
                 "Get-CimInstance",
@@ -225,7 +230,9 @@ def facts(answer: dict[str, Any], port: int) -> dict[str, Any]:
         "record",
     )
     installed = next((one for one in _list(answer, "installed") if _OLLAMA.fullmatch(str(one["DisplayName"]))), None)
-    folder = str((installed or {}).get("InstallLocation") or "").rstrip("\\") or _folder_of(_list(answer, "processes"))
+    place = next(iter(_list(answer, "place")), {})
+    told = (installed or {}).get("InstallLocation") or (place.get("InstallDir") if installed else "")
+    folder = str(told or "").rstrip("\\") or _folder_of(_list(answer, "processes"))
     adapter = next(iter(_list(answer, "adapter")), None)
     hyperv = next(iter(_list(answer, "hyperv")), None)
     mode = networking_mode("\n".join(lines(answer, "wslconfig")))

@@ -74,6 +74,8 @@ def get_item_property(session: Session, given: Parameters, items: Items | None) 
             found.append(dict(state["environment"]["user"]))
         elif path == "HKLM:\\SYSTEM\\CurrentControlSet\\Control\\Session Manager\\Environment":
             found.append(dict(state["environment"]["machine"]))
+        elif path == "HKCU:\\Software\\Ollama" and (state["ollama"] or {}).get("registered"):
+            found.append({"InstallDir": session.machine.folder})
         elif path == "HKCU:\\Software\\Microsoft\\Windows\\CurrentVersion\\Uninstall\\*":
             if "Name" not in given:
                 # A program that has written a number of the wrong size, as some installers do.

@@ -293,6 +293,13 @@ def test_an_ollama_that_does_not_tell_its_folder_is_started_from_where_it_runs(t
     assert windows.server()["OLLAMA_DEBUG"] == "1"
 
 
+def test_an_msi_that_does_not_run_is_started_from_where_it_was_put(tmp_path: Path) -> None:
+    windows = Windows(tmp_path, ollama={**MSI, "registered": True})
+    windows.machine.stop_all()
+    assert windows.run("apply", environment={"OLLAMA_DEBUG": "1"})["pending"] == []
+    assert windows.server()["OLLAMA_DEBUG"] == "1"
+
+
 def test_an_ollama_in_an_unknown_folder_is_left_to_its_person(tmp_path: Path) -> None:
     windows = Windows(tmp_path, ollama=MSI)
     for process in windows.state["processes"]:
