@@ -65,6 +65,12 @@ options:
       model:
         description: The model that proofs and measurements are made with; a part of the fingerprint.
         type: str
+      installed:
+        description:
+          - What the host has of an engine whose version the inventory leaves open, with C(version) and C(models) (each
+            with C(path), C(size) and C(modified)); a part of the fingerprint.
+        type: dict
+        default: {}
       accept_software_vulkan:
         description:
           - Whether Mesa's llvmpipe, a Vulkan device that is a program on the processor, makes a rung V(vulkan) where no
@@ -117,6 +123,7 @@ _value:
       C(default_context_length) (null if unknown).
     - C(wsl), null where it is no WSL2, has C(use) (V(windows) or V(local)), C(windows_backend) (the expected one)
       with C(why), C(address) (C(way), C(why), C(remedy)), C(options) and C(steps).
+    - C(replaces) has the units of another engine that stand down before this one starts.
     - C(warnings) have C(code), C(message) and C(remedy); C(refused) have C(option), C(reason) and C(devices).
     - C(steps) are what only a person can do, with C(code), C(what), C(why) and C(how).
   type: dict

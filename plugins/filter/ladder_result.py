@@ -33,6 +33,13 @@ options:
       - With it the rung that was recorded last is recorded again; empty if that one is not proven.
     type: list
     elements: dict
+  installed:
+    description: What the host has of the engine by now, with C(version) and C(models); it is remembered with the rung.
+    type: dict
+  stood_down:
+    description: Units of another engine that have stood down for this one, and come back where every rung fails.
+    type: list
+    elements: str
 """
 
 EXAMPLES = r"""
@@ -51,13 +58,14 @@ _value:
     - C(refused), while the best is not accepted, has what the plan turned down and why.
     - C(accepted) says whether the inventory is content with the best, C(finished) whether there is nothing better to
       try, C(remedies) what a person can do, C(proven) what to remember on the host, and C(story) tells it all.
+    - C(brought_back), where every rung has failed, has the units that come back.
   type: dict
 """
 
 from typing import Any
 
 from ansible_collections.lamplighter.fleet.plugins.filter.proof_story import proof_story
-from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.fastest import choose, told
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.fastest import choose, installed_parts, told
 
 VERDICTS = ("failed", "degraded", "proven")
 FIGURES = {"prompt": "prompt_tokens_per_second", "generation": "generation_tokens_per_second"}
@@ -114,23 +122,32 @@ def outran(rungs: list[dict[str, Any]], best: dict[str, Any], plan: dict[str, An
     return bool(best.get("measured")) and any(rung["backend"] != "cpu" and rung.get("measured") for rung in rungs)
 
 
-def memory(rungs: list[dict[str, Any]], best: dict[str, Any], plan: dict[str, Any], version: Any) -> dict[str, Any]:
+def memory(
+    rungs: list[dict[str, Any]], best: dict[str, Any], plan: dict[str, Any], version: Any, found: Any
+) -> dict[str, Any]:
     """What the host remembers of a proven rung."""
+    # The plan was made before anything was installed.
+    since = {name: value for name, value in installed_parts(found).items() if value}
+    fingerprint = {**plan.get("fingerprint", {}), **since}
+    if plan.get("engine_version"):
+        fingerprint["engine_version"] = plan["engine_version"]
     remembered = {
         "engine": plan["engine"],
-        # The version of a package is the inventory's word; the engine knows its build.
-        "engine_version": plan.get("engine_version") or version,
+        "engine_version": fingerprint.get("engine_version") or version,
         "backend": best["backend"],
         "id": best["id"],
-        "fingerprint": plan.get("fingerprint", {}),
+        "fingerprint": fingerprint,
     }
     failed = [rung["id"] for rung in rungs if rung["verdict"] == "failed"]
-    known = (plan.get("measured") or {}).get("rungs") or {}
+    before = plan.get("measured") or {}
+    known, measured_with = before.get("rungs") or {}, before.get("fingerprint") or {}
     measured = {name: figure for name, figure in known.items() if name not in failed}
     if plan.get("measure"):
         measured = {rung["id"]: rung["measured"] for rung in rungs if rung.get("measured")}
+        measured_with = {}
     if measured:
-        remembered["measured"] = {"fingerprint": plan.get("fingerprint", {}), "rungs": measured}
+        measured_with = {name: value for name, value in measured_with.items() if value}
+        remembered["measured"] = {"fingerprint": {**fingerprint, **measured_with}, "rungs": measured}
     return remembered
 
 
@@ -139,6 +156,8 @@ def ladder_result(
     plan: dict[str, Any],
     proofs: list[dict[str, Any]],
     measured: list[dict[str, Any]] | None = None,
+    installed: dict[str, Any] | None = None,
+    stood_down: list[str] | None = None,
 ) -> dict[str, Any]:
     # Figures belong to the rung that was recorded last.
     before = result.get("rungs", [])[: None if measured is None else -1]
@@ -170,12 +189,14 @@ def ladder_result(
         new["told"] = told(
             {rung["id"]: rung["measured"] for rung in rungs if rung.get("measured")}, plan["measure_for"], best["id"]
         )
+    if not succeeded:
+        new["brought_back"] = stood_down or []
     if not new["accepted"]:
         # Why there was nothing better to try, and what only a person can change about it.
         new["refused"] = [f"{entry['option']}: {entry['reason']}" for entry in plan.get("refused", [])]
         new["remedies"] += [f"{step['what']}: {step['how']}" for step in plan.get("steps", [])]
     proven = best["verdict"] == "proven" and new["accepted"]
-    new["proven"] = memory(rungs, best, plan, proof["engine_version"]) if proven else {}
+    new["proven"] = memory(rungs, best, plan, proof["engine_version"], installed) if proven else {}
     return {**new, "story": proof_story(new)}
 
 

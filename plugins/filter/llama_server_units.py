@@ -44,6 +44,11 @@ options:
     type: list
     elements: str
     default: []
+  leaving:
+    description: Units of another engine that would have stood down by now, if this were no check mode.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -75,9 +80,10 @@ def llama_server_units(
     gpus: list[dict[str, Any]],
     models_directory: str,
     expected: Sequence[str] = (),
+    leaving: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     try:
-        return plan_units(instances, facts, rung, gpus, models_directory, expected)
+        return plan_units(instances, facts, rung, gpus, models_directory, expected, leaving)
     except CommandError as error:
         raise AnsibleFilterError(str(error)) from error
 

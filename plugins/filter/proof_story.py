@@ -40,7 +40,9 @@ def headline(result: dict[str, Any]) -> list[str]:
     """What matters in one line of its own, then what state the host is left in."""
     backend, verdict = result["backend"], result["verdict"]
     if verdict == "failed":
-        return ["Nothing is proven: no rung of the ladder works as it should.", "The service is left on the last one."]
+        back = ", ".join(result.get("brought_back") or [])
+        left = f"What was there before is as it was: {back}." if back else "The service is left on the last one."
+        return ["Nothing is proven: no rung of the ladder works as it should.", left]
     if not result["accepted"]:
         best = "proven" if verdict == "proven" else "working in part"
         return [

@@ -31,7 +31,3 @@ def unit_files(pattern: str, folders: tuple[str, ...] = FOLDERS) -> dict[str, st
             if re.fullmatch(pattern, name):
                 found.setdefault(name, os.path.join(folder, name))
     return found
-
-
-def our_units(pattern: str, folders: tuple[str, ...] = FOLDERS) -> list[str]:
-    return sorted(name for name, path in unit_files(pattern, folders).items() if MARKER in (read(path) or ""))

@@ -126,7 +126,9 @@ ansible_facts:
           description: By port who listens, with C(addresses), C(pid), C(command) and C(unit); null if nobody does.
           type: dict
         models:
-          description: The C(path) of each model and the C(problem) with it, null if it can be loaded.
+          description:
+            - The C(path) of each model, its C(size) in bytes, when it was C(modified) (in seconds since 1970), and the
+              C(problem) with it, null if it can be loaded.
           type: list
           elements: dict
 """

@@ -45,6 +45,7 @@ PROPERTIES = (
     "DropInPaths",
     "ExecMainStartTimestampMonotonic",
 )
+RUNNING = ("active", "activating", "reloading")
 # A file of the engine or a model that was exchanged under a running server.
 EXCHANGED = re.compile(r"/\S*(?:\.so[.\d]*|\.gguf|/llama-server) \(deleted\)$", re.MULTILINE)
 
@@ -84,10 +85,25 @@ def _unit(name: str, path: str, properties: dict[str, str]) -> dict[str, Any]:
     }
 
 
+def asked_for_version(run: Run, binary: str) -> tuple[int, str]:
+    """It tells its version on standard error."""
+    return run(["sh", "-c", 'exec "$0" --version 2>&1', binary])
+
+
+def gather_briefly(run: Run, binary: str | None, models: list[str]) -> dict[str, Any]:
+    """What has to be known before the role looks at all there is: which services run, which build, which files."""
+    version = parse_version(asked_for_version(run, binary)[1]) if binary else None
+    units = [unit for unit in gather_units(run) if unit["ours"]]
+    return {
+        "llama_server": {"version": version, "models": [model_file(path) for path in models]},
+        "llama_server_units": [unit["name"] for unit in units if unit["enabled"] or unit["active"] in RUNNING],
+    }
+
+
 def gather_build(run: Run, binary: str, environment: dict[str, str]) -> dict[str, Any]:
-    """What the binary says of itself. It tells its version on standard error."""
+    """What the binary says of itself."""
     facts: dict[str, Any] = {"version": None, "options": [], "devices": [], "problem": None}
-    code, said = run(["sh", "-c", 'exec "$0" --version 2>&1', binary])
+    code, said = asked_for_version(run, binary)
     if code:
         facts["problem"] = (said.strip().splitlines() or [f"it ended with {code}"])[-1]
         return facts
@@ -122,6 +138,15 @@ def closed(path: str, user: dict[str, Any], wanted_of_file: int = 0o4) -> str | 
         if not (status.st_mode >> shift) & wanted:
             return part
     return None
+
+
+def model_file(path: str) -> dict[str, Any]:
+    """By what a file of this name is known to be the same."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return {"path": path, "size": None, "modified": None}
+    return {"path": path, "size": status.st_size, "modified": int(status.st_mtime)}
 
 
 def model_problem(path: str, user: dict[str, Any]) -> str | None:
@@ -174,5 +199,5 @@ def gather(
         "units": gather_units(run),
         "account": account,
         "listeners": {str(port): find_listener(port) for port in ports},
-        "models": [{"path": path, "problem": model_problem(path, account)} for path in models],
+        "models": [{**model_file(path), "problem": model_problem(path, account)} for path in models],
     }

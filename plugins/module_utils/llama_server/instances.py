@@ -150,8 +150,16 @@ def model_files(instances: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(files))
 
 
-def host_problems(instances: list[dict[str, Any]], facts: dict[str, Any]) -> list[str]:
-    """What of this host stands against the instances: files, ports and units of others."""
+def wanted_files(wanted: Any, directory: str) -> list[str]:
+    """The same of what an inventory asks for, however wrong the rest of it is."""
+    parts = [one for one in wanted if isinstance(one, dict)] if isinstance(wanted, list) else []
+    parts = [part for one in parts for part in (one, one.get("speculative")) if isinstance(part, dict)]
+    names = [part.get("model") for part in parts]
+    return list(dict.fromkeys(model_path(name, directory) for name in names if isinstance(name, str) and name))
+
+
+def host_problems(instances: list[dict[str, Any]], facts: dict[str, Any], leaving: Sequence[str] = ()) -> list[str]:
+    """What of this host stands against the instances: files, ports and units of others that are not leaving."""
     problems = []
     ours = {unit["main_pid"] for unit in facts.get("units") or [] if unit["ours"]}
     models = {model["path"]: model for model in facts.get("models") or []}
@@ -165,7 +173,7 @@ def host_problems(instances: list[dict[str, Any]], facts: dict[str, Any]) -> lis
             if problem:
                 problems.append(f"{start}the model {path} {problem}")
         listener = listeners.get(str(one["port"]))
-        if listener and listener["pid"] and listener["pid"] not in ours:
+        if listener and listener["pid"] and listener["pid"] not in ours and listener["unit"] not in leaving:
             holder = ", ".join(filter(None, (f"process {listener['pid']}", listener["unit"])))
             problems.append(
                 f"{start}port {one['port']} is taken by {listener['command']} ({holder}): "
@@ -233,12 +241,13 @@ def plan_units(
     gpus: list[dict[str, Any]],
     directory: str,
     expected: Sequence[str] = (),
+    leaving: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """A unit for each instance; CommandError with all that is wrong, as far as it can be told without a build."""
     instances, problems = read_instances(wanted, directory)
     coming = [model_path(name, directory) for name in expected]
     models = [model for model in facts.get("models") or [] if model["path"] not in coming]
-    problems += host_problems(instances, {**facts, "models": models})
+    problems += host_problems(instances, {**facts, "models": models}, leaving)
     build = Build(facts.get("version") or "of an unknown build", facts.get("options") or [])
     units = []
     for one in instances:

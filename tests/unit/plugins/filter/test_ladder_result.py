@@ -190,6 +190,40 @@ def test_a_remembered_measurement_is_kept_but_for_what_fails_now():
     assert after["proven"]["measured"]["rungs"] == {"vulkan": {"generation": 52.0}}
 
 
+INSTALLED = {"version": "b11700", "models": [{"path": "/m.gguf", "size": 5, "modified": 0}]}
+FILES = "/m.gguf (5 bytes of 1970-01-01 00:00:00)"
+
+
+def test_the_build_that_is_installed_by_now_is_remembered():
+    plan = {**PLAN, "fingerprint": {"engine_version": "b11669", "kernel": "7.3.4"}}
+    known = {"engine_version": "b11700", "kernel": "7.3.4", "model_files": FILES}
+    proven = ladder_result({}, {**plan, "engine_version": ""}, [proof("proven rocm")], installed=INSTALLED)["proven"]
+    assert (proven["engine_version"], proven["fingerprint"]) == ("b11700", known)
+    asked = ladder_result({}, {**plan, "engine_version": "b11690"}, [proof("proven rocm")], installed=INSTALLED)
+    assert asked["proven"]["engine_version"] == asked["proven"]["fingerprint"]["engine_version"] == "b11690"
+    unknown = ladder_result({}, {**plan, "engine_version": ""}, [proof("proven rocm")], installed={"version": None})
+    assert unknown["proven"]["engine_version"] == "b11669"
+
+
+def test_figures_of_another_build_are_not_taken_for_those_of_this_one():
+    before = {"rungs": {"rocm": {"generation": 41.0}}, "fingerprint": {"engine_version": "b11669", "model_files": ""}}
+    plan = {**PLAN, "engine_version": "", "measure": False, "measured": before}
+    kept = ladder_result({}, plan, [proof("proven rocm")], installed=INSTALLED)["proven"]
+    assert kept["measured"]["fingerprint"] == {"engine_version": "b11669", "kernel": "7.3.4", "model_files": FILES}
+    assert kept["fingerprint"]["engine_version"] == "b11700"
+
+
+def test_another_engine_comes_back_only_where_every_rung_has_failed():
+    def story(outcome: str) -> dict[str, Any]:
+        return ladder_result({}, XEON, [proof(outcome)], stood_down=["ollama.service"])
+
+    assert story("failed cpu")["brought_back"] == ["ollama.service"]
+    assert "What was there before is as it was: ollama.service." in story("failed cpu")["story"]
+    assert "brought_back" not in story("proven cpu")
+    alone = climb(XEON, "failed cpu")
+    assert (alone["brought_back"], "The service is left on the last one." in alone["story"]) == ([], True)
+
+
 # --- several services ---
 
 

@@ -45,7 +45,7 @@ def test_a_build_tells_of_itself(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert told == ("b11669", 258, "binary", None)
     assert [device["name"] for device in found["devices"]] == ["Vulkan0"]
     assert found["listeners"] == {"1": None}
-    assert [model["path"] for model in found["models"] if model["problem"]] == ["/no"]
+    assert [(model["path"], model["size"]) for model in found["models"] if model["problem"]] == [("/no", None)]
 
 
 def test_the_environment_is_the_rungs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,3 +42,15 @@ def test_a_damaged_memory_is_none(text: str, tmp_path: Path, capsys: pytest.Capt
     fact = tmp_path / "lamplighter.fact"
     fact.write_text(text)
     assert run(capsys, fact=str(fact))["ansible_facts"]["ollama_facts"]["proven"] == {}
+
+
+def test_a_host_that_llama_server_serves_tells_its_build_and_its_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = tmp_path / "llama-server"
+    program.write_text("#!/bin/sh\necho 'version: 11669 (abc)' >&2\n")
+    program.chmod(0o755)
+    found = run(capsys, llama_server=str(program), llama_server_models=[str(program)])["ansible_facts"]["ollama_facts"]
+    assert found["llama_server"]["version"] == "b11669"
+    assert [model["size"] for model in found["llama_server"]["models"]] == [program.stat().st_size]
+    assert run(capsys)["ansible_facts"]["ollama_facts"]["llama_server"]["version"] is None

@@ -159,7 +159,37 @@ def test_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     # Its file is younger than the process, which began with the machine.
     assert [unit["stale"] for unit in units] == [True, False]
-    assert unit_files.our_units(unit_files.LLAMA_SERVER, (str(tmp_path),)) == ["llama-server-a.service"]
+
+
+def test_what_has_to_be_known_at_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = {"a": ("active", "disabled"), "b": ("inactive", "enabled"), "c": ("failed", "disabled")}
+    states |= {"d": ("activating", "disabled"), "e": ("active", "enabled")}
+    shown = ""
+    for name, (active, enabled) in states.items():
+        ours = "" if name == "e" else "# Managed by Lamplighter\n"
+        (tmp_path / f"llama-server-{name}.service").write_text(f"{ours}[Service]\n")
+        shown += f"Id=llama-server-{name}.service\nActiveState={active}\nUnitFileState={enabled}\n\n"
+    monkeypatch.setattr(installation, "unit_files", lambda pattern: unit_files.unit_files(pattern, (str(tmp_path),)))
+
+    def run(command: list[str]) -> tuple[int, str]:
+        return (0, shown) if command[0] == "systemctl" else (0, f"version: 11669 ({command[-1]})\n")
+
+    model = tmp_path / "m.gguf"
+    model.write_bytes(b"12345")
+    os.utime(model, (1, 7.9))
+    found = installation.gather_briefly(run, "/x", [str(model), "/no"])
+    assert found == {
+        "llama_server": {
+            "version": "b11669",
+            "models": [
+                {"path": str(model), "size": 5, "modified": 7},
+                {"path": "/no", "size": None, "modified": None},
+            ],
+        },
+        "llama_server_units": [f"llama-server-{name}.service" for name in "abd"],
+    }
+    # A host that Ollama serves: nothing is asked of another program.
+    assert installation.gather_briefly(run, None, [])["llama_server"] == {"version": None, "models": []}
 
 
 @pytest.mark.parametrize(

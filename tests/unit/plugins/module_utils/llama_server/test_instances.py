@@ -19,6 +19,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.llama_server.ins
     read_instances,
     unit_word,
     url_of,
+    wanted_files,
 )
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.environment import split_words
 from hypothesis import given
@@ -176,6 +177,26 @@ def test_a_model_that_is_yet_to_come_is_no_problem() -> None:
     wanted = [{"name": "chat", "model": "new"}]
     assert units(wanted, facts, expected=["new"])
     assert refusal(wanted, facts=facts, expected=["other"])
+
+
+def test_who_leaves_holds_no_port() -> None:
+    facts = {**FACTS, "listeners": {"8080": {"pid": 7, "command": "ollama", "unit": "ollama.service"}}}
+    assert units([CHAT], facts, leaving=["ollama.service"])
+    assert "taken by ollama (process 7, ollama.service)" in refusal([CHAT], facts=facts, leaving=["other.service"])[0]
+
+
+FILES: list[tuple[Any, list[str]]] = [
+    ([CHAT, {**CHAT, "name": "b"}], ["/m.gguf"]),
+    ([{"model": "qwen3", "speculative": {"model": "/d.gguf"}}], ["/models/qwen3.gguf", "/d.gguf"]),
+    ([{"model": None}, {"model": 5}, {"model": ""}, {"speculative": "x"}, "chat", {}], []),
+    ("chat", []),
+    ({"model": "chat"}, []),
+]
+
+
+@pytest.mark.parametrize(("wanted", "files"), FILES)
+def test_files_of_what_may_be_wrong(wanted: Any, files: list[str]) -> None:
+    assert wanted_files(wanted, "/models") == files
 
 
 def test_without_a_build_only_the_rest_is_judged() -> None:
