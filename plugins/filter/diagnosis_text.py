@@ -40,16 +40,13 @@ _value:
 """
 
 import re
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-WIDTH = 92
+from ansible_collections.lamplighter.fleet.plugins.plugin_utils import blocks
+
 LABEL = 9
-GIB = 1024**3
 LONGEST = 300
-ENGINES = {"ollama": "Ollama", "llama_server": "llama-server"}
-BACKENDS = {"rocm": "ROCm", "vulkan": "Vulkan", "cuda": "CUDA", "cpu": "the processor"}
 OWNERS = {
     "ours": "installed by Lamplighter",
     "installer": "of the installer script",
@@ -67,18 +64,11 @@ def _part(value: Any, name: str) -> dict[str, Any]:
 
 
 def _block(label: str, text: str, indent: int = 2, width: int = LABEL) -> list[str]:
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=" " * indent + f"{label:<{width}}",
-        subsequent_indent=" " * (indent + width),
-        break_on_hyphens=False,
-        break_long_words=False,
-    )
+    return blocks.block(label, text, indent=indent, width=width, copied=True)
 
 
 def _gib(size: Any) -> str:
-    return f"{size / GIB:.0f} GiB" if isinstance(size, int) else "? GiB"
+    return f"{size / blocks.GIB:.0f} GiB" if isinstance(size, int) else "? GiB"
 
 
 def _machine(evidence: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
@@ -94,14 +84,12 @@ def _machine(evidence: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
         parts.append(f"{_gib(facts['memory_bytes'])} of RAM")
     if _part(facts, "kernel").get("release"):
         parts.append(f"kernel {_part(facts, 'kernel')['release']}")
-    if facts.get("platform") not in (None, "bare_metal"):
-        parts.append({"vm": "a virtual machine", "wsl2": "WSL2"}.get(facts["platform"], f"a {facts['platform']}"))
-    return "; ".join(parts)
+    return "; ".join([*parts, *blocks.platform_text(facts)])
 
 
 def _engine(diagnosis: Mapping[str, Any], evidence: Mapping[str, Any]) -> str:
     found, log = _part(evidence, "ollama_facts"), _part(evidence, "engine_log")
-    name = ENGINES.get(str(log.get("engine")), "Ollama")
+    name = blocks.ENGINES.get(str(log.get("engine")), "Ollama")
     if not diagnosis["version"] and not found.get("binary") and not log.get("engine"):
         return "none"
     parts = [
@@ -112,10 +100,10 @@ def _engine(diagnosis: Mapping[str, Any], evidence: Mapping[str, Any]) -> str:
         parts[0] += f" {owner}"
     if evidence.get("containers"):
         parts.append(f"in a container ({evidence['containers'][0]['tool']})")
-    if log.get("backend") in BACKENDS:
+    if log.get("backend") in blocks.BACKENDS:
         layers = " with {} of {} layers".format(*log["offloaded"]) if log.get("offloaded") else ""
         surely = "" if log.get("backend_source") == "load" else " (no model was loaded yet)"
-        parts.append(f"inference on {BACKENDS[log['backend']]}{layers}{surely}")
+        parts.append(f"inference on {blocks.BACKENDS[log['backend']]}{layers}{surely}")
     elif _part(found, "service").get("active"):
         parts.append(f"service {_part(found, 'service')['active']}")
     return ", ".join(parts)

@@ -37,25 +37,12 @@ _value:
   type: str
 """
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.models.look import gib, in_words
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.release import human_bytes
-
-WIDTH = 92
-LABEL = 11
-
-
-def _block(label: str, text: str) -> list[str]:
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=f"  {label:<{LABEL}}",
-        subsequent_indent=" " * (LABEL + 4),
-        break_on_hyphens=False,
-    )
+from ansible_collections.lamplighter.fleet.plugins.plugin_utils.blocks import block
 
 
 def _where(model: Mapping[str, Any]) -> str:
@@ -98,9 +85,9 @@ def models_text(models: Sequence[Mapping[str, Any]], problems: Sequence[str] = (
     """A paragraph for each model, and what is wrong."""
     lines = []
     for at, model in enumerate(models):
-        lines += _block("" if at else "Models", f"{model['name']} {_where(model)}{_takes(model)}.")
+        lines += block("" if at else "Models", f"{model['name']} {_where(model)}{_takes(model)}.", 2)
     for at, problem in enumerate(problems):
-        lines += _block("" if at else "Refused", problem)
+        lines += block("" if at else "Refused", problem, 2)
     return "\n".join(lines)
 
 

@@ -47,34 +47,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.environment import without_secrets
+from ansible_collections.lamplighter.fleet.plugins.plugin_utils import blocks
+from ansible_collections.lamplighter.fleet.plugins.plugin_utils.blocks import block
 from ansible_collections.lamplighter.fleet.plugins.plugin_utils.kernel_text import kernel_texts
 from ansible_collections.lamplighter.fleet.plugins.plugin_utils.wsl_text import wsl_blocks, wsl_headline
 
-WIDTH = 92
-LABEL = 11
-GIB = 1024**3
 MEASURED = {"generation": "generation", "prompt": "reading prompts", "mixed": "a mix of prompts and generation"}
-BACKENDS = {"rocm": "ROCm", "vulkan": "Vulkan", "cuda": "CUDA", "cpu": "the processor"}
-ENGINES = {"ollama": "Ollama", "llama_server": "llama-server"}
 
 
 def _gib(size: Any) -> str:
-    return f"{size / GIB:.1f} GiB".replace(".0 GiB", " GiB") if isinstance(size, int) else "? GiB"
-
-
-def _block(label: str, text: str, hang: int = 0) -> list[str]:
-    """One labelled paragraph; its further lines stand below its text."""
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=f"  {label:<{LABEL}}",
-        subsequent_indent=" " * (LABEL + 2 + hang),
-        break_on_hyphens=False,
-    )
+    return f"{size / blocks.GIB:.1f} GiB".replace(".0 GiB", " GiB") if isinstance(size, int) else "? GiB"
 
 
 def _blocks(label: str, texts: list[str], hang: int = 0) -> list[str]:
-    return [line for at, text in enumerate(texts) for line in _block("" if at else label, text, hang)]
+    return [line for at, text in enumerate(texts) for line in block("" if at else label, text, hang)]
 
 
 def _gpu(gpu: Mapping[str, Any], name: str) -> str:
@@ -98,9 +84,7 @@ def _machine(facts: Mapping[str, Any]) -> str:
         parts.append(f"{_gib(facts['memory_bytes'])} of RAM")
     if kernel.get("release"):
         parts.append(f"kernel {kernel['release']}")
-    if facts.get("platform") and facts["platform"] != "bare_metal":
-        parts.append({"vm": "a virtual machine", "wsl2": "WSL2"}.get(facts["platform"], f"a {facts['platform']}"))
-    return "; ".join(parts)
+    return "; ".join([*parts, *blocks.platform_text(facts)])
 
 
 def _found(plan: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
@@ -115,11 +99,11 @@ def _headline(plan: Mapping[str, Any], host: str) -> str:
     first = plan["rungs"][0]
     used = list(dict.fromkeys(device["product"] for device in plan["devices"] if device["used"]))
     where = f" on {', '.join(used)}" if used else ""
-    engine = f"{ENGINES[plan['engine']]} {plan['engine_version']}".strip()
-    on_windows = wsl_headline(plan, BACKENDS)
+    engine = f"{blocks.ENGINES[plan['engine']]} {plan['engine_version']}".strip()
+    on_windows = wsl_headline(plan, blocks.BACKENDS)
     if on_windows:
         return f"{host}: {on_windows}"
-    return f"{host}: {engine} with {BACKENDS[first['backend']]}{where}"
+    return f"{host}: {engine} with {blocks.BACKENDS[first['backend']]}{where}"
 
 
 def _rungs(plan: Mapping[str, Any]) -> list[str]:
@@ -127,15 +111,15 @@ def _rungs(plan: Mapping[str, Any]) -> list[str]:
     texts = [f"{at}. {rung['id']:<{width}}  {rung['reason']}" for at, rung in enumerate(plan["rungs"], 1)]
     settings = [f"{name}={value}" for name, value in without_secrets(plan["rungs"][0]["environment"]).items()]
     lines = [line for at, text in enumerate(texts) for line in _keep_columns("" if at else "Will try", text, width + 5)]
-    return lines + (_block("Settings", " ".join(settings)) if settings else [])
+    return lines + (block("Settings", " ".join(settings)) if settings else [])
 
 
 def _keep_columns(label: str, text: str, hang: int) -> list[str]:
     """As _block, but the first columns keep their spaces."""
     head, rest = text[:hang], text[hang:]
-    lines = textwrap.wrap(rest, WIDTH - LABEL - 2 - hang, break_on_hyphens=False) or [""]
-    first = f"  {label:<{LABEL}}{head}{lines[0]}".rstrip()
-    return [first, *(" " * (LABEL + 2 + hang) + line for line in lines[1:])]
+    lines = textwrap.wrap(rest, blocks.WIDTH - blocks.LABEL - 2 - hang, break_on_hyphens=False) or [""]
+    first = f"  {label:<{blocks.LABEL}}{head}{lines[0]}".rstrip()
+    return [first, *(" " * (blocks.LABEL + 2 + hang) + line for line in lines[1:])]
 
 
 def _rocm(plan: Mapping[str, Any]) -> list[str]:
@@ -173,11 +157,12 @@ def _for_people(plan: Mapping[str, Any]) -> list[str]:
     lines = []
     for warning in plan["warnings"]:
         remedy = "" if warning["code"] in steps else f" {warning['remedy']}"
-        lines += _block("Warning", f"{warning['message']}{remedy}", 2)
+        lines += block("Warning", f"{warning['message']}{remedy}", 2)
     for at, step in enumerate(plan["steps"], 1):
-        lines += _block("For you" if at == 1 else "", f"{at}. {step['what']} {step['why']}", 3)
+        lines += block("For you" if at == 1 else "", f"{at}. {step['what']} {step['why']}", 3)
         lines += [
-            " " * (LABEL + 5) + line for line in textwrap.wrap(step["how"], WIDTH - LABEL - 5, break_on_hyphens=False)
+            " " * (blocks.LABEL + 5) + line
+            for line in textwrap.wrap(step["how"], blocks.WIDTH - blocks.LABEL - 5, break_on_hyphens=False)
         ]
     return lines
 
@@ -185,8 +170,8 @@ def _for_people(plan: Mapping[str, Any]) -> list[str]:
 def _proof(plan: Mapping[str, Any], success: str) -> list[str]:
     if plan.get("measure"):
         measured = f"each rung is proven and measured, the fastest at {MEASURED[plan['measure_for']]} is kept"
-        return _block("Proof", f"{measured}; {success}." if success else f"{measured}.")
-    return _block("Proof", f"each rung is proven before it is kept; {success}.") if success else []
+        return block("Proof", f"{measured}; {success}." if success else f"{measured}.")
+    return block("Proof", f"each rung is proven before it is kept; {success}.") if success else []
 
 
 def plan_text(
@@ -202,17 +187,17 @@ def plan_text(
     own = [
         *_rungs(plan),
         *_proof(plan, success),
-        *_block("Memory", f"{plan['memory']['advice']}.{accepted if len(plan['rungs']) > 1 else ''}"),
+        *block("Memory", f"{plan['memory']['advice']}.{accepted if len(plan['rungs']) > 1 else ''}"),
         *_blocks("Kernel", kernel_texts(plan["kernel"], kernel_params or {}), 2),
         *_rocm(plan),
         *_refused(plan),
         *_for_people(plan),
     ]
-    if wsl_headline(plan, BACKENDS):
+    if wsl_headline(plan, blocks.BACKENDS):
         own = [line for label, texts in wsl_blocks(plan) for line in _blocks(label, texts, 3)]
     lines = [
-        *textwrap.wrap(headline, WIDTH, subsequent_indent="  "),
-        "-" * min(len(headline), WIDTH),
+        *textwrap.wrap(headline, blocks.WIDTH, subsequent_indent="  "),
+        "-" * min(len(headline), blocks.WIDTH),
         *_found(plan, gpu_facts or {}),
         *own,
     ]
