@@ -30,3 +30,13 @@ def told(name: str, **given: Any) -> Any:
 def test_models(models: Any, count: int, first: str) -> None:
     assert told("__benchmark_count", benchmark_models=models) == count
     assert told("__benchmark_of_ollama.model", benchmark_models=models) == first
+
+
+@pytest.mark.parametrize(
+    ("found", "url"),
+    [({"address": {"url": "http://172.20.0.1:11434"}}, "http://172.20.0.1:11434"), ({}, "http://127.0.0.1:4711")],
+    ids=["Windows'", "its own"],
+)
+def test_the_engine_of_windows_is_measured_where_it_is(found: dict[str, Any], url: str) -> None:
+    given = {"ansible_facts": {"wsl_client_facts": found}, "ollama_host": ":4711"}
+    assert told("benchmark_url", **given) == url
