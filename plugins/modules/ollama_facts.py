@@ -34,14 +34,6 @@ options:
     description: Local fact in which the proven rung is remembered.
     type: path
     default: /etc/ansible/facts.d/lamplighter.fact
-  llama_server:
-    description: Executable of llama-server whose build is told, for a host that it serves.
-    type: path
-  llama_server_models:
-    description: Files that llama-server is to load, of which size and time are told.
-    type: list
-    elements: str
-    default: []
 attributes:
   check_mode:
     description: The same as a normal run.
@@ -111,7 +103,8 @@ ansible_facts:
           description:
             - The unit with C(path), C(owner) (V(ours), V(installer), V(distribution), V(foreign) or V(none)),
               C(user), C(group), C(exec_start) and C(drop_ins) (each with C(path) and C(ours)).
-            - C(environment) is what unit and drop-ins give together, secrets hidden.
+            - C(environment_files) are the files of other hands that set variables, which count for more than a drop-in.
+            - C(environment) is what unit, drop-ins and these files give together, secrets hidden.
             - C(duplicates) has the files of each variable that several set.
           type: dict
         service:
@@ -120,10 +113,14 @@ ansible_facts:
             - C(stale) tells that files of the unit or of the release are newer than the running process.
           type: dict
         account:
-          description: The service's C(user), whether it C(exists), its C(uid), C(home) and C(comment).
+          description:
+            - The service's C(user), whether it C(exists), its C(uid), C(home), C(home_exists) and C(comment).
+            - C(home) is what a foreign unit sets as HOME, if it does.
           type: dict
         models:
-          description: The models directory with C(path), C(exists), C(parent_exists), C(owner) and C(bytes).
+          description:
+            - The models directory with C(path), C(exists), C(parent_exists), C(owner) and C(bytes).
+            - C(owner) is somebody else than the service's user if that owns the blobs or the manifests in it.
           type: dict
         listener:
           description: Who listens on the port, with C(addresses), C(pid), C(command) and C(unit); null if nobody does.
@@ -132,13 +129,8 @@ ansible_facts:
           description: Other forms of Ollama on this host, of V(snap), V(flatpak), V(docker) and V(podman).
           type: list
           elements: str
-        llama_server:
-          description:
-            - What was asked of llama-server, its C(version) (the build, such as V(b11669)) and its C(models), each with
-              C(path), C(size) in bytes and C(modified) in seconds since 1970.
-          type: dict
         llama_server_units:
-          description: Services that the role llama_server made here and that run or are enabled; they may hold the GPU.
+          description: Services that the role llama_server made here; they may hold the GPU.
           type: list
           elements: str
           sample: [llama-server-chat.service]
@@ -147,10 +139,7 @@ ansible_facts:
           type: dict
 """
 
-from functools import partial
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.lamplighter.fleet.plugins.module_utils.llama_server.installation import gather_briefly
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.installation import gather
 from ansible_collections.lamplighter.fleet.plugins.module_utils.process import run
 
@@ -163,16 +152,13 @@ def main() -> None:
             "models": {"type": "path"},
             "port": {"type": "int", "default": 11434},
             "fact": {"type": "path", "default": "/etc/ansible/facts.d/lamplighter.fact"},
-            "llama_server": {"type": "path"},
-            "llama_server_models": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
-    settings = dict(module.params)
-    other = (settings.pop("llama_server"), settings.pop("llama_server_models"))
-    facts = gather(lambda command: run(command, seconds=10)[1], **settings)
-    facts.update(gather_briefly(partial(run, seconds=10), *other))
-    module.exit_json(changed=False, ansible_facts={"ollama_facts": facts})
+    module.exit_json(
+        changed=False,
+        ansible_facts={"ollama_facts": gather(lambda command: run(command, seconds=10)[1], **module.params)},
+    )
 
 
 if __name__ == "__main__":

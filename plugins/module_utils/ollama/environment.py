@@ -12,6 +12,7 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SECRET_NAME = re.compile(r"(?i)token|secret|passw|api_?key|credential|private_?key")
 PASSWORD = re.compile(r"(://[^/@:\s]*:)[^/@\s]+(?=@)")
 HIDDEN = "(hidden)"
+SPECIFIERS = {"%": "%", "S": "/var/lib", "C": "/var/cache", "L": "/var/log", "t": "/run", "E": "/etc", "h": "/root"}
 ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "s": " "}
 
 
@@ -135,11 +136,27 @@ def split_words(text: str) -> list[str]:
     return [*words, word] if started else words
 
 
+def expanded(text: str) -> str:
+    """With the specifiers that say where a service of the system keeps what it has; others are kept as written."""
+    return re.sub(r"%(.)", lambda found: SPECIFIERS.get(found[1], found[0]), text)
+
+
 def parse_environment(value: str) -> list[tuple[str, str]]:
-    """The assignments of one Environment= value; %% is a percent sign, other specifiers are kept as written."""
+    """The assignments of one Environment= value."""
     pairs = []
     for word in split_words(value):
         name, separator, text = word.partition("=")
         if separator and NAME.fullmatch(name):
-            pairs.append((name, text.replace("%%", "%")))
+            pairs.append((name, expanded(text)))
+    return pairs
+
+
+def parse_environment_file(text: str) -> list[tuple[str, str]]:
+    """The assignments of a file for EnvironmentFile=, where specifiers mean nothing."""
+    pairs = []
+    for line in logical_lines(text):
+        name, separator, value = (part.strip() for part in line.partition("="))
+        if separator and NAME.fullmatch(name):
+            quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+            pairs.append((name, value[1:-1] if quoted else value))
     return pairs

@@ -13,7 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.environment import (
+    expanded,
     parse_environment,
+    parse_environment_file,
     service_settings,
     without_secrets,
 )
@@ -24,7 +26,12 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.release i
     linked_version,
     read_manifest,
 )
-from ansible_collections.lamplighter.fleet.plugins.module_utils.unit_files import MARKER, read
+from ansible_collections.lamplighter.fleet.plugins.module_utils.unit_files import (
+    LLAMA_SERVER,
+    MARKER,
+    our_units,
+    read,
+)
 
 UNIT = "ollama.service"
 PROPERTIES = (
@@ -69,25 +76,41 @@ def unit_owner(path: str, text: str) -> str:
     return "foreign"
 
 
-def unit_environment(texts: list[tuple[str, str]]) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """The environment that a unit and its drop-ins give, and the files of each variable that several set."""
+def environment_files(texts: list[tuple[str, str]]) -> list[str]:
+    """The files for EnvironmentFile= of a unit and its drop-ins; an empty one forgets those before it."""
+    files: list[str] = []
+    for _path, text in texts:
+        for _key, value in service_settings(text, "EnvironmentFile"):
+            files = [*files, expanded(value.lstrip("-"))] if value else []
+    return files
+
+
+def unit_environment(
+    texts: list[tuple[str, str]], files: list[tuple[str, str]] | None = None
+) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """The environment that a unit, its drop-ins and its files give, and where each variable is set that several set."""
     environment: dict[str, str] = {}
     sources: dict[str, list[str]] = {}
+
+    def add(path: str, pairs: list[tuple[str, str]]) -> None:
+        for name, content in pairs:
+            environment[name] = content
+            sources.setdefault(name, []).append(path)
+
     for path, text in texts:
-        for key, value in service_settings(text, "Environment", "UnsetEnvironment"):
-            if key == "UnsetEnvironment":
-                continue
+        for _key, value in service_settings(text, "Environment"):
             if not value:
                 environment.clear()
                 sources.clear()
-            for name, content in parse_environment(value):
-                environment[name] = content
-                sources.setdefault(name, []).append(path)
+            add(path, parse_environment(value))
+    # Files count for more than what the unit itself says.
+    for path, text in files or []:
+        add(path, parse_environment_file(text))
     for _path, text in texts:
         for _key, value in service_settings(text, "UnsetEnvironment"):
             for name in value.split():
                 environment.pop(name, None)
-    return environment, {name: files for name, files in sources.items() if len(files) > 1}
+    return environment, {name: paths for name, paths in sources.items() if len(paths) > 1}
 
 
 def exec_path(exec_start: str) -> str | None:
@@ -114,7 +137,9 @@ def gather_unit(run: Run, root: str) -> tuple[dict[str, Any], dict[str, Any]]:
     path = properties.get("FragmentPath", "")
     drop_ins = properties.get("DropInPaths", "").split()
     texts = [(name, read(name) or "") for name in [path, *drop_ins] if name]
-    environment, duplicates = unit_environment(texts)
+    files = environment_files(texts)
+    foreign = [name for name in files if not name.startswith(f"/etc/systemd/system/{UNIT}.d/secrets.env")]
+    environment, duplicates = unit_environment(texts, [(name, read(name) or "") for name in foreign])
     binary = exec_path(properties.get("ExecStart", ""))
     unit = {
         "path": path or None,
@@ -124,12 +149,12 @@ def gather_unit(run: Run, root: str) -> tuple[dict[str, Any], dict[str, Any]]:
         "exec_start": binary,
         "drop_ins": [{"path": name, "ours": MARKER in text} for name, text in texts if name != path],
         "environment": without_secrets(environment),
+        "environment_files": foreign,
         "duplicates": duplicates,
     }
     start = started_at(properties.get("ExecMainStartTimestampMonotonic", ""))
     running = properties.get("MainPID", "0") not in ("", "0")
     current = os.path.join(root, "current")
-    files = [value.lstrip("-") for _path, text in texts for _key, value in service_settings(text, "EnvironmentFile")]
     newest = max(modified(name) for name in [path, *drop_ins, *files, current, os.path.join(current, MANIFEST)])
     service = {
         "active": properties.get("ActiveState") or None,
@@ -141,7 +166,8 @@ def gather_unit(run: Run, root: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return unit, service
 
 
-def gather_models(path: str) -> dict[str, Any]:
+def gather_models(path: str, user: str) -> dict[str, Any]:
+    """The directory, and whose it is with what Ollama makes in it; of several owners, the one that is not the user."""
     facts: dict[str, Any] = {
         "path": path,
         "exists": os.path.isdir(path),
@@ -150,7 +176,9 @@ def gather_models(path: str) -> dict[str, Any]:
         "bytes": None,
     }
     try:
-        facts["owner"] = owner_name(os.stat(path).st_uid)
+        inside = [folder for folder in ("blobs", "manifests") if os.path.isdir(os.path.join(path, folder))]
+        owners = [owner_name(os.stat(os.path.join(path, folder)).st_uid) for folder in ["", *inside]]
+        facts["owner"] = next((owner for owner in owners if owner != user), user)
         with os.scandir(os.path.join(path, "blobs")) as blobs:
             facts["bytes"] = sum(blob.stat().st_size for blob in blobs)
     except OSError:
@@ -182,8 +210,9 @@ def engine_version(path: str, root: str, run: Run) -> str | None:
     found = re.match(re.escape(os.path.realpath(root)) + r"/versions/([^/]+)/", os.path.realpath(path))
     if found:
         return found.group(1)
+    # It asks the server, which may be in the midst of its discovery: here is nobody to ask, so that it tells its own.
     # "client version is" is printed where a server of another version answers.
-    said = run([path, "--version"])
+    said = run(["env", "OLLAMA_HOST=127.0.0.1:1", path, "--version"])
     match = re.search(r"client version is (\S+)", said) or re.search(r"version is (\S+)", said)
     return match.group(1) if match else None
 
@@ -223,9 +252,11 @@ def gather(run: Run, root: str, user: str, models: str | None, port: int, fact: 
     # A unit without User= runs as root.
     service_user = (unit["user"] or "root") if foreign else user
     account = gather_account(service_user)
-    in_force = unit["environment"].get("OLLAMA_MODELS") or os.path.join(
-        account["home"] or f"/usr/share/{service_user}", ".ollama/models"
-    )
+    if foreign:
+        account["home"] = unit["environment"].get("HOME") or account["home"]
+    home = account["home"] or f"/usr/share/{service_user}"
+    account["home_exists"] = os.path.isdir(home)
+    in_force = unit["environment"].get("OLLAMA_MODELS") or os.path.join(home, ".ollama/models")
     return {
         "machine": os.uname().machine,
         "os": os_release(read("/etc/os-release") or ""),
@@ -246,8 +277,9 @@ def gather(run: Run, root: str, user: str, models: str | None, port: int, fact: 
         "unit": unit,
         "service": service,
         "account": account,
-        "models": gather_models(models or in_force),
+        "models": gather_models(models or in_force, service_user),
         "listener": find_listener(port),
         "variants": sorted(name for name, path in VARIANTS.items() if os.path.exists(path)),
+        "llama_server_units": our_units(LLAMA_SERVER),
         "proven": proven(fact),
     }

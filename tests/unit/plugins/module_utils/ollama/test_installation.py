@@ -7,10 +7,12 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama import installation
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.listener import find_listener, parse_listeners
+from ansible_collections.lamplighter.fleet.plugins.module_utils.process import run
 
 INSTALLER = """\
 [Unit]
@@ -51,6 +53,23 @@ def test_an_empty_environment_forgets_what_came_before() -> None:
     assert installation.unit_environment(texts) == ({"B": "2"}, {})
 
 
+def test_files_of_variables_count_for_more_than_the_unit_and_its_drop_ins() -> None:
+    texts = [("u", "[Service]\nEnvironment=A=1 B=1 C=1\nUnsetEnvironment=C\n"), ("d", "[Service]\nEnvironment=A=2\n")]
+    file = ("/etc/sysconfig/ollama", "# a comment\nA=3\n C = '4 5' \nD=\"six\"\nno assignment\nE=%h\n")
+    environment, duplicates = installation.unit_environment(texts, [file])
+    assert environment == {"A": "3", "B": "1", "D": "six", "E": "%h"}
+    assert duplicates["A"] == ["u", "d", "/etc/sysconfig/ollama"]
+
+
+def test_the_files_of_variables_in_force() -> None:
+    texts = [
+        ("u", "[Service]\nEnvironmentFile=/etc/a\n"),
+        ("d1", "[Service]\nEnvironmentFile=\nEnvironmentFile=-/etc/b\n"),
+        ("d2", "[Service]\nEnvironmentFile=%E/c\n"),
+    ]
+    assert installation.environment_files(texts) == ["/etc/b", "/etc/c"]
+
+
 SAID: list[tuple[str, str | None]] = [
     ("ollama version is 0.32.15\n", "0.32.15"),
     ("ollama version is 0.30.1\nWarning: client version is 0.32.15\n", "0.32.15"),
@@ -62,6 +81,17 @@ SAID: list[tuple[str, str | None]] = [
 @pytest.mark.parametrize(("said", "version"), SAID)
 def test_engine_version(said: str, version: str | None) -> None:
     assert installation.engine_version("/usr/local/bin/ollama", "/opt/ollama", lambda _command: said) == version
+
+
+def test_a_server_that_does_not_answer_yet_keeps_nobody_waiting(tmp_path: Path) -> None:
+    # As the real one: it asks the server where OLLAMA_HOST says, and speaks only after the answer.
+    binary = tmp_path / "ollama"
+    binary.write_text(
+        "#!/bin/sh\n[ $OLLAMA_HOST = 127.0.0.1:1 ] || exec sleep 60\n"
+        "echo 'Warning: could not connect to a running Ollama instance'\necho 'Warning: client version is 0.13.5'\n"
+    )
+    binary.chmod(0o755)
+    assert installation.engine_version(str(binary), "/opt/ollama", lambda command: run(command, 5)[1]) == "0.13.5"
 
 
 def test_the_version_of_ours_is_known_from_its_place(tmp_path: Path) -> None:
@@ -143,6 +173,42 @@ def test_a_unit_without_user_runs_as_root_and_models_stay_where_they_are(tmp_pat
     assert found["models"]["path"] == f"{tmp_path}/models"
     assert found["models"]["bytes"] == 5
     assert found["models"]["parent_exists"]
+
+
+def gathered(tmp_path: Path, unit_text: str, user: str = "root") -> dict[str, Any]:
+    unit = tmp_path / "ollama.service"
+    unit.write_text(unit_text)
+    said = f"FragmentPath={unit}\nUser={user}\n"
+    return installation.gather(lambda _command: said, str(tmp_path), "ollama", None, 1, "/nowhere")
+
+
+def test_the_home_of_a_foreign_unit_is_the_one_it_sets(tmp_path: Path) -> None:
+    found = gathered(tmp_path, f"[Service]\nEnvironment=HOME={tmp_path}\n")
+    assert (found["account"]["home"], found["account"]["home_exists"]) == (str(tmp_path), True)
+    assert found["models"]["path"] == f"{tmp_path}/.ollama/models"
+    found = gathered(tmp_path, "[Service]\nEnvironment=HOME=%S/no-such-folder\n")
+    assert (found["account"]["home"], found["account"]["home_exists"]) == ("/var/lib/no-such-folder", False)
+
+
+def test_the_file_of_a_foreign_unit_says_where_the_models_are(tmp_path: Path) -> None:
+    (tmp_path / "sysconfig").write_text(f"OLLAMA_MODELS={tmp_path}/store\n")
+    found = gathered(
+        tmp_path, f"[Service]\nEnvironmentFile=-{tmp_path}/sysconfig\nEnvironment=OLLAMA_MODELS=/elsewhere\n"
+    )
+    assert found["models"]["path"] == f"{tmp_path}/store"
+    assert found["unit"]["environment_files"] == [f"{tmp_path}/sysconfig"]
+
+
+@pytest.mark.parametrize("theirs", ["", "blobs", "manifests"])
+def test_models_that_another_account_owns(tmp_path: Path, theirs: str) -> None:
+    if os.getuid():
+        pytest.skip("only root gives files away")
+    for folder in ("blobs", "manifests"):
+        (tmp_path / folder).mkdir()
+    assert installation.gather_models(str(tmp_path), "root")["owner"] == "root"
+    os.chown(tmp_path / theirs, 65534, 65534)
+    assert installation.gather_models(str(tmp_path), "root")["owner"] == "nobody"
+    assert installation.gather_models(str(tmp_path / "none"), "root")["owner"] is None
 
 
 def test_os_release() -> None:
