@@ -33,10 +33,13 @@ def test_models(models: Any, count: int, first: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "url"),
-    [({"address": {"url": "http://172.20.0.1:11434"}}, "http://172.20.0.1:11434"), ({}, "http://127.0.0.1:4711")],
-    ids=["Windows'", "its own"],
+    ("facts", "url"),
+    [
+        ({"wsl_client_facts": {"address": {"url": "http://172.20.0.1:11434"}}}, "http://172.20.0.1:11434"),
+        ({"wsl_client_facts": {"address": {"url": None}}}, ""),
+        ({}, ""),
+    ],
+    ids=["found", "no route", "no WSL2"],
 )
-def test_the_engine_of_windows_is_measured_where_it_is(found: dict[str, Any], url: str) -> None:
-    given = {"ansible_facts": {"wsl_client_facts": found}, "ollama_host": ":4711"}
-    assert told("benchmark_url", **given) == url
+def test_ollama_on_windows_is_measured_where_it_is(facts: dict[str, Any], url: str) -> None:
+    assert told("__benchmark_windows", ansible_facts=facts) == url
