@@ -34,6 +34,14 @@ options:
     description: Local fact in which the proven rung is remembered.
     type: path
     default: /etc/ansible/facts.d/lamplighter.fact
+  llama_server:
+    description: Executable of llama-server whose build is told, for a host that it serves.
+    type: path
+  llama_server_models:
+    description: Files that llama-server is to load, of which size and time are told.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     description: The same as a normal run.
@@ -129,8 +137,13 @@ ansible_facts:
           description: Other forms of Ollama on this host, of V(snap), V(flatpak), V(docker) and V(podman).
           type: list
           elements: str
+        llama_server:
+          description:
+            - What was asked of llama-server, its C(version) (the build, such as V(b11669)) and its C(models), each with
+              C(path), C(size) in bytes and C(modified) in seconds since 1970.
+          type: dict
         llama_server_units:
-          description: Services that the role llama_server made here; they may hold the GPU.
+          description: Services that the role llama_server made here and that run or are enabled; they may hold the GPU.
           type: list
           elements: str
           sample: [llama-server-chat.service]
@@ -139,7 +152,10 @@ ansible_facts:
           type: dict
 """
 
+from functools import partial
+
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lamplighter.fleet.plugins.module_utils.llama_server.installation import gather_briefly
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.installation import gather
 from ansible_collections.lamplighter.fleet.plugins.module_utils.process import run
 
@@ -152,13 +168,16 @@ def main() -> None:
             "models": {"type": "path"},
             "port": {"type": "int", "default": 11434},
             "fact": {"type": "path", "default": "/etc/ansible/facts.d/lamplighter.fact"},
+            "llama_server": {"type": "path"},
+            "llama_server_models": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
-    module.exit_json(
-        changed=False,
-        ansible_facts={"ollama_facts": gather(lambda command: run(command, seconds=10)[1], **module.params)},
-    )
+    settings = dict(module.params)
+    other = (settings.pop("llama_server"), settings.pop("llama_server_models"))
+    facts = gather(lambda command: run(command, seconds=10)[1], **settings)
+    facts.update(gather_briefly(partial(run, seconds=10), *other))
+    module.exit_json(changed=False, ansible_facts={"ollama_facts": facts})
 
 
 if __name__ == "__main__":

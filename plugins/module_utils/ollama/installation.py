@@ -26,12 +26,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.release i
     linked_version,
     read_manifest,
 )
-from ansible_collections.lamplighter.fleet.plugins.module_utils.unit_files import (
-    LLAMA_SERVER,
-    MARKER,
-    our_units,
-    read,
-)
+from ansible_collections.lamplighter.fleet.plugins.module_utils.unit_files import MARKER, read
 
 UNIT = "ollama.service"
 PROPERTIES = (
@@ -280,6 +275,5 @@ def gather(run: Run, root: str, user: str, models: str | None, port: int, fact: 
         "models": gather_models(models or in_force, service_user),
         "listener": find_listener(port),
         "variants": sorted(name for name, path in VARIANTS.items() if os.path.exists(path)),
-        "llama_server_units": our_units(LLAMA_SERVER),
         "proven": proven(fact),
     }
