@@ -17,7 +17,7 @@ from typing import Any
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.logs import runner, verdict
 from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.records import Needles, Record, joined, parse
-from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.signatures import Signatures
+from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.signatures import Form, Signatures
 from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.start import (
     BACKENDS,
     Start,
@@ -45,6 +45,7 @@ _NEEDLES = (
     "CUDA GPU is too old",
     "not enough vram available",
     "selecting GPU backend",
+    "updated VRAM based on",
     "Starting llama main loop",
     "Dynamic LLM",
     "amdgpu",
@@ -120,11 +121,15 @@ class _Reader:
         else:
             self._become_ollama()
             self._structured(record.message, record.attributes or {}, record.text)
+        shown: dict[str, Form] = {}
         for form in self.signatures.matching(record, found):
             if form.scope == "discovery" and (self.start.computes or self.start.cpu_only):
                 continue  # a look at the GPUs in mid-life, not the one that decides
+            if form.code not in shown or form.at_work:
+                shown[form.code] = form
+        for code, form in shown.items():
             library = _library_of(record) if form.scope == "discovery" else None
-            self.start.fail(self.signatures.known, form.code, record.text, library, form.at_work)
+            self.start.fail(self.signatures.known, code, record.text, library, form.at_work)
 
     def _become_ollama(self) -> None:
         if not self.is_ollama:  # llama-server's lines before it were those of Ollama's runner
@@ -198,11 +203,13 @@ class _Reader:
         elif message == "no compatible GPUs were discovered":
             start.cpu_only = not start.computes and not start.found
         elif message.startswith("selecting GPU backend"):
-            start.meant = backend_name(attributes.get("library", ""))
+            start.meant = self._announced(attributes.get("library", ""))
         elif message == "gpu memory" or message == "offload":
-            start.load.hint = backend_name(attributes.get("library", start.load.hint))
+            start.load.hint = self._announced(attributes.get("library", start.load.hint))
         elif message.startswith("offload to ") and not message.endswith(" gpu"):
-            start.load.hint = backend_name(message[len("offload to ") :])
+            start.load.hint = self._announced(message[len("offload to ") :])
+        elif message.startswith("updated VRAM based on"):
+            self._announced(attributes.get("library", ""))
         elif message.startswith("offloaded "):
             runner.offloaded(start, text)
         elif message.startswith(("llama runner started", "llama-server started", "Starting llama main loop")):
@@ -217,6 +224,13 @@ class _Reader:
             start.load.finished = True
         elif "GPU detected" in message or "amdgpu" in message or "CUDA GPU" in message:
             self._old_discovery(message)
+
+    def _announced(self, library: str) -> str:
+        """The backend that a load is meant for, and which discovery has found then."""
+        name = backend_name(library)
+        if name in BACKENDS:
+            self.start.found.add(name)
+        return name
 
     def _go_buffer(self, message: str, device: str) -> None:
         """Ollama's own engine (0.9.6 to 0.24) names the device of each kind of memory."""

@@ -69,6 +69,7 @@ def read_kernel_log(lines: Iterable[str], signatures: list[dict[str, Any]]) -> d
         for part, addresses in required.items():
             if part in text:
                 addresses.add(_address(text))
+        shown = set()
         for form in rules.matching(Record(text), found):
             known = rules.known[form.code]
             fault = faults.setdefault(
@@ -82,7 +83,8 @@ def read_kernel_log(lines: Iterable[str], signatures: list[dict[str, Any]]) -> d
                     "count": 0,
                 },
             )
-            fault["count"] += 1
+            fault["count"] += form.code not in shown
+            shown.add(form.code)
             if form.requires:
                 devices.setdefault(form.code, set()).add(_address(text))
             else:

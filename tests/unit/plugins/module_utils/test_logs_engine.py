@@ -609,6 +609,13 @@ def test_a_dropped_gpu_matters_less_beside_a_working_one() -> None:
     assert read([dropped, compute("CUDA", "8.6")])["failures"] == []
 
 
+def test_a_line_counts_once_for_a_fault_that_it_shows_in_two_ways() -> None:
+    line = (
+        'level=INFO source=sched.go:1 msg="Load failed" error="reported out-of-memory: unable to allocate ROCm0 buffer"'
+    )
+    assert [(one["code"], one["count"]) for one in read([line])["failures"]] == [("gpu_oom", 1)]
+
+
 def test_a_gpu_that_fails_at_work_is_no_harmless_one() -> None:
     crash = "CUDA error: device kernel image is invalid"
     (unsupported,) = read([compute("CUDA", "7.0", name="Tesla V100"), crash])["failures"][:1]
