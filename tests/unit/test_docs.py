@@ -14,8 +14,11 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.lamplighter.fleet.plugins.filter.inference_plan import inference_plan
 from ansible_collections.lamplighter.fleet.plugins.lookup.misspelt_variables import misspelt, role_options
+from ansible_collections.lamplighter.fleet.plugins.module_utils import catalogue
 
+from tests.unit.plan_hosts import amd, machine
 from tests.unit.test_role_specs import ROLES, computed, every_role, load, options_of
 
 ROOT = Path(__file__).parents[2]
@@ -104,3 +107,26 @@ def test_the_readme_tells_the_defaults(role: Path) -> None:
             elif name in defaults and not row[column]:
                 assert not defaults[name] or computed(defaults[name]), name
     assert told
+
+
+def rows_of_architectures() -> list[Any]:
+    """Of the table in docs/hosts.md: an architecture, whether it is integrated, and the backends in their order."""
+    rows = []
+    for line in (ROOT / "docs/hosts.md").read_text().splitlines():
+        named = re.match(r"\| ([^|(]*)\((?=gfx)", line)
+        if named and "beside" not in named[1]:
+            machine_, first, then = (cell.strip() for cell in line.strip("|").split("|")[:3])
+            order = [words.split()[0].rstrip(",;").lower() for words in [first, *then.split(", ")] if words]
+            order[0] = order[0].partition(":")[0]
+            numbers = re.findall(r"\b(?:gfx)?(\d{3,4}|90a)(?=[,)])", machine_)
+            rows += [pytest.param(f"gfx{n}", named[1], order, id=f"gfx{n}") for n in numbers]
+    return rows
+
+
+@pytest.mark.parametrize(("gfx", "name", "backends"), rows_of_architectures())
+def test_the_overview_of_hosts_is_what_the_plan_says(gfx: str, name: str, backends: list[str]) -> None:
+    integrated = catalogue.arch(gfx)["integrated"]
+    plan = inference_plan(
+        machine(amd(gfx, 0.5 if integrated else 16, integrated=integrated)), {"engine_version": "0.32.15"}
+    )
+    assert [rung["backend"] for rung in plan["rungs"]] == backends, name
