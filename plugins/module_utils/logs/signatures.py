@@ -65,17 +65,13 @@ class Signatures:
         self.known = {entry["code"]: entry for entry in signatures if entry["log"] == log}
         self.forms = [Form(code, form) for code, entry in self.known.items() for form in entry.get("match", ())]
         self.output_needles = sorted({part for form in self.forms if form.place == "output" for part in form.contains})
-        self.by_needle: dict[str, list[Form]] = {}
-        for form in self.forms:
+        self.by_needle: dict[str, list[int]] = {}
+        for index, form in enumerate(self.forms):
             for part in form.contains:
-                self.by_needle.setdefault(part, []).append(form)
+                self.by_needle.setdefault(part, []).append(index)
 
     def matching(self, record: Record, needles: Iterable[str]) -> Iterator[Form]:
-        """The forms that the record matches; needles are those of by_needle that its line has in it."""
-        tried = []
-        for needle in needles:
-            for form in self.by_needle.get(needle, ()):
-                if form not in tried:
-                    tried.append(form)
-                    if form.matches(record):
-                        yield form
+        """The forms that the record matches, as the file has them; needles are those that its line has in it."""
+        for index in sorted({index for needle in needles for index in self.by_needle.get(needle, ())}):
+            if self.forms[index].matches(record):
+                yield self.forms[index]

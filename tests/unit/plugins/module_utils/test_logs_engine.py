@@ -618,8 +618,11 @@ def test_a_line_counts_once_for_a_fault_that_it_shows_in_two_ways() -> None:
 
 def test_a_gpu_that_fails_at_work_is_no_harmless_one() -> None:
     crash = "CUDA error: device kernel image is invalid"
-    (unsupported,) = read([compute("CUDA", "7.0", name="Tesla V100"), crash])["failures"][:1]
-    assert (unsupported["code"], unsupported["severity"]) == ("unsupported_gfx", "error")
+    failures = read([compute("CUDA", "7.0", name="Tesla V100"), crash])["failures"]
+    assert [(one["code"], one["severity"]) for one in failures] == [
+        ("unsupported_gfx", "error"),
+        ("runner_crashed", "error"),
+    ]
     left_out = slog('"amdgpu is not supported (supported types:[gfx1030])" gpu_type=gfx1036')
     assert codes_of(read([left_out, compute("CUDA", "7.0")])) == set()
     assert codes_of(read([left_out, compute("CUDA", "7.0"), crash])) == {"unsupported_gfx", "runner_crashed"}
