@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 LISTEN = "0A"
+# systemd's own hierarchy, or the unified one; a machine may have those of controllers before them.
+HIERARCHY = re.compile(r"^\d+:(?:name=systemd)?:(/.*)$", re.MULTILINE)
 
 
 def parse_listeners(text: str, port: int) -> dict[str, str]:
@@ -52,10 +55,19 @@ def find_listener(port: int, proc: str = "/proc") -> dict[str, Any] | None:
         folder = os.path.join(proc, pid)
         if holds_socket(os.path.join(folder, "fd"), wanted):
             listener["pid"] = int(pid)
-            listener["command"] = first_line(os.path.join(folder, "comm"))
-            listener["unit"] = first_line(os.path.join(folder, "cgroup")).rsplit("/", 1)[-1] or None
+            listener["command"] = text_of(os.path.join(folder, "comm")).strip()
+            listener["unit"] = unit_of(text_of(os.path.join(folder, "cgroup")))
             break
     return listener
+
+
+def unit_of(cgroup: str) -> str | None:
+    """The unit of a process by its /proc/PID/cgroup; of a unit that a user runs, the user's manager."""
+    for path in HIERARCHY.findall(cgroup):
+        units = re.findall(r"[^/]+\.(?:service|scope)(?=/|$)", path)
+        if units:
+            return str(next((unit for unit in units if unit.startswith("user@")), units[-1]))
+    return None
 
 
 def holds_socket(folder: str, wanted: set[str]) -> bool:
@@ -65,9 +77,9 @@ def holds_socket(folder: str, wanted: set[str]) -> bool:
         return False
 
 
-def first_line(path: str) -> str:
+def text_of(path: str) -> str:
     try:
         with open(path, encoding="utf-8", errors="replace") as source:
-            return source.readline().strip()
+            return source.read()
     except OSError:
         return ""
