@@ -34,9 +34,13 @@ def test_any_text_but_a_false_one_is_true(value: str, expected: bool | None) -> 
         ("", ("127.0.0.1", 11434)),
         ("0.0.0.0", ("0.0.0.0", 11434)),
         ("10.0.0.1:8080", ("10.0.0.1", 8080)),
+        (":8080", ("", 8080)),
+        ("[::]:8080", ("::", 8080)),
+        ("::1", ("::1", 11434)),
+        ("http://[::1]", ("::1", 80)),
         ("http://example.org", ("example.org", 80)),
         ("https://example.org/path", ("example.org", 443)),
-        (":99999", ("127.0.0.1", 11434)),
+        (":99999", ("", 11434)),
     ],
 )
 def test_address(value: str, expected: tuple[str, int]) -> None:

@@ -7,15 +7,24 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
+import threading
 import time
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import HTTPError
 
 import pytest
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.api import Api
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.models import Wanted, ensure
 
 from tests.standins.ollama import registry
 from tests.standins.ollama.engine import gguf
-from tests.standins.ollama.engine.api import context_for
+from tests.standins.ollama.engine.api import Engine, Server, context_for
+from tests.standins.ollama.engine.environ import Environment
 from tests.standins.ollama.engine.store import Name, Store
+from tests.standins.ollama.registry import write_gguf
 from tests.unit.range_server import serving
 
 
@@ -26,6 +35,7 @@ from tests.unit.range_server import serving
         ("llama3.2:3b", "registry.ollama.ai/library/llama3.2/3b"),
         ("me/model:x", "registry.ollama.ai/me/model/x"),
         ("mirror.lan:5000/me/model", "mirror.lan:5000/me/model/latest"),
+        ("http://mirror.lan:5000/me/model", "mirror.lan:5000/me/model/latest"),
     ],
 )
 def test_names_become_paths(text: str, path: str, tmp_path: Path) -> None:
@@ -72,6 +82,74 @@ def test_only_old_blobs_without_a_manifest_are_pruned(tmp_path: Path) -> None:
     assert store.remove_unused() == 1
     assert not old.exists()
     assert kept < set((tmp_path / "blobs").iterdir())
+
+
+def test_a_partial_download_is_gone_after_an_hour(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert "error" in list(store.pull("smollm2:135m", "cut"))[-1]
+    assert store.remove_unused() == 0
+    for blob in (tmp_path / "blobs").iterdir():
+        os.utime(blob, (time.time() - 7200,) * 2)
+    store.remove_unused()
+    assert list((tmp_path / "blobs").iterdir()) == []
+
+
+def test_a_deleted_model_takes_its_own_blobs_along_and_no_others(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for name in ("smollm2:135m", "smollm2:360m"):
+        list(store.pull(name, None))
+    other, young = store.layers(Name.parse("smollm2:360m")), store.add_blob(b"young")[0]
+    store.delete(store.existing(Name.parse("SmolLM2:135m")))
+    assert {blob.name for blob in (tmp_path / "blobs").iterdir()} == other | {young.replace(":", "-")}
+
+
+def ask(url: str, method: str = "GET", data: bytes | None = None) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data, method=method), timeout=10) as answer:
+            return answer.status
+    except HTTPError as problem:
+        return problem.code
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server("0.0.0.0", 0)
+    server.engine = Engine(Environment({}), tmp_path, Store(tmp_path / "store"), "0.32.15", {})
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6")
+def test_blobs_over_http_on_every_address(server: Server) -> None:
+    port = server.server_address[1]
+    assert server.address() == f"[::]:{port}"
+    digest = hashlib.sha256(b"blob").hexdigest()
+    blob = f"http://127.0.0.1:{port}/api/blobs/sha256:{digest}"
+    said = [ask(blob, "HEAD"), ask(blob, "POST", b"other"), ask(blob, "POST", b"blob"), ask(blob, "POST", b"blob")]
+    assert said == [404, 400, 201, 200]
+    assert ask(f"http://[::1]:{port}/api/blobs/sha256:{digest}", "HEAD") == 200
+    assert ask(f"http://127.0.0.1:{port}/api/blobs/..%2f..%2fsecret", "HEAD") == 400
+
+
+def test_the_module_has_its_models(server: Server, tmp_path: Path) -> None:
+    def change(name: str, state: str = "present", **more: str) -> bool:
+        source = "gguf" if more else "registry"
+        store = str(tmp_path / "store")
+        api = Api(f"http://127.0.0.1:{server.server_address[1]}", 10)
+        return ensure(api, Wanted(name, state, source, more.get("path"), None, store), 0, False)[0]
+
+    assert change("registry.ollama.ai/library/smollm2:135m")
+    assert not change("SmolLM2:135m")
+    file, other = tmp_path / "m.gguf", tmp_path / "n.gguf"
+    write_gguf(file, layers=1, width=64, words=50)
+    write_gguf(other, layers=2, width=64, words=50)
+    assert change("house", path=str(file))
+    assert not change("House:latest", path=str(file))
+    assert change("house", path=str(other)), "its Modelfile tells from which file a model was made"
+    assert change("library/SMOLLM2:135m", "absent")
+    assert not change("smollm2:135m", "absent")
 
 
 @pytest.mark.parametrize("content", [b"", b"GGUF", b"GGUF" + b"\xff" * 40, b"not a model"])

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -160,7 +162,7 @@ class Engine:
 
     def known(self, text: str) -> Name:
         try:
-            name = Name.parse(text)
+            name = self.store.existing(Name.parse(text))
         except ValueError as problem:
             raise HTTPError(400, str(problem)) from problem
         if not self.store.manifest(name).is_file():
@@ -267,6 +269,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send(
                 200,
                 {
+                    "modelfile": f"# FROM {name.short()}\n\nFROM {engine.store.weights(name)}\n",
                     "parameters": parameters,
                     "details": described["details"],
                     "model_info": {},
@@ -279,12 +282,18 @@ class Handler(BaseHTTPRequestHandler):
 
     def blob(self, digest: str) -> None:
         store = self.engine.store
+        if not re.fullmatch(r"sha256[:-][0-9a-fA-F]{64}", digest):
+            raise HTTPError(400, "invalid digest format")
         if self.command == "HEAD":
             self.send(200 if store.blob(digest).is_file() else 404, "")
             return
         content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if "sha256:" + hashlib.sha256(content).hexdigest() != digest:
-            raise HTTPError(400, "digest mismatch")
+        if store.blob(digest).is_file():
+            self.send(200, "")
+            return
+        actual = "sha256:" + hashlib.sha256(content).hexdigest()
+        if actual != digest:
+            raise HTTPError(400, f'digest mismatch, expected "{digest}", got "{actual}"')
         store.add_blob(content)
         self.send(201, "")
 
@@ -342,3 +351,18 @@ class Handler(BaseHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     daemon_threads = True
     engine: Engine
+
+    def __init__(self, host: str, port: int) -> None:
+        # As Go does it: what listens everywhere listens on both families, through one socket.
+        everywhere = host in ("", "0.0.0.0", "::") and socket.has_dualstack_ipv6()
+        self.address_family = socket.AF_INET6 if everywhere or ":" in host else socket.AF_INET
+        super().__init__(("::" if everywhere else host, port), Handler)
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
+
+    def address(self) -> str:
+        host, port = self.server_address[:2]
+        return f"[{host!s}]:{port}" if self.address_family == socket.AF_INET6 else f"{host!s}:{port}"

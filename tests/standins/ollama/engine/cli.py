@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import llama_server, scenario
-from .api import Engine, Handler, Server
+from .api import Engine, Server
 from .discovery import discover
 from .environ import Environment
 from .log import log, raw
@@ -48,10 +48,10 @@ def serve(program: Path, version: str) -> None:
     store.prune_at_start(environment)
     host, port = environment.address()
     try:
-        server = Server((host, port), Handler)  # listens from here on, answers only when discovery is done
+        server = Server(host, port)  # listens from here on, answers only when discovery is done
     except OSError as problem:
         sys.exit(f"Error: listen tcp {host}:{port}: bind: {problem.strerror.lower() if problem.strerror else problem}")
-    log("INFO", "routes.go:2036", f"Listening on {host}:{port} (version {version})")
+    log("INFO", "routes.go:2036", f"Listening on {server.address()} (version {version})")
     told = scenario.load()
     engine = Engine(environment, library_path(program), store, version, told)
     server.engine = engine
@@ -66,7 +66,8 @@ def serve(program: Path, version: str) -> None:
 
 def ask(path: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
     host, port = Environment(os.environ).address()
-    url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}{path}"
+    host = "127.0.0.1" if host in ("", "0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    url = f"http://{host}:{port}{path}"
     data = json.dumps(body).encode() if body is not None else None
     with urllib.request.urlopen(urllib.request.Request(url, data=data, method=method), timeout=300) as answer:
         lines = answer.read().decode().splitlines()

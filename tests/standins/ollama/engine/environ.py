@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -48,11 +49,14 @@ class Environment:
         return int(value or default)
 
     def address(self) -> tuple[str, int]:
-        """OLLAMA_HOST: [scheme://]host[:port][/path]."""
-        scheme, _, rest = self.text("OLLAMA_HOST").rpartition("://")
-        default_port = {"http": 80, "https": 443}.get(scheme, 11434)
-        host, _, port = rest.partition("/")[0].partition(":")
-        return host or "127.0.0.1", int(port) if port.isdecimal() and int(port) < 65536 else default_port
+        """OLLAMA_HOST: [scheme://]host[:port][/path]; an IPv6 address is in brackets where a port follows."""
+        scheme, found, rest = self.text("OLLAMA_HOST").partition("://")
+        default_port = {"http": 80, "https": 443}.get(scheme, 11434) if found else 11434
+        host_port = (rest if found else scheme).partition("/")[0]
+        with_port = re.fullmatch(r"(\[[^\]]*\]|[^:\[\]]*):([^:]*)", host_port)
+        host, port = (with_port[1], with_port[2]) if with_port else (host_port or "127.0.0.1", "")
+        known = port.isdecimal() and int(port) < 65536
+        return host.strip("[]"), int(port) if known else default_port
 
     def models(self) -> Path:
         return Path(self.text("OLLAMA_MODELS") or self.home() / ".ollama/models")
@@ -94,7 +98,7 @@ class Environment:
         ):
             values[name] = self.unsigned(name, default)
         values["OLLAMA_DEBUG"] = {"": "INFO", "0": "INFO", "2": "TRACE"}.get(self.text("OLLAMA_DEBUG"), "DEBUG")
-        values["OLLAMA_HOST"] = f"http://{host}:{port}"
+        values["OLLAMA_HOST"] = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         values["OLLAMA_KEEP_ALIVE"] = go_duration(self.keep_alive())
         values["OLLAMA_LOAD_TIMEOUT"] = go_duration(duration(self.text("OLLAMA_LOAD_TIMEOUT") or "5m"))
         values["OLLAMA_MODELS"] = self.models()

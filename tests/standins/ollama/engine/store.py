@@ -47,6 +47,7 @@ class Name:
 
     @classmethod
     def parse(cls, text: str) -> Name:
+        text = re.sub(r"^https?://", "", text)
         path, _, tag = text.rpartition(":") if ":" in text.rpartition("/")[2] else (text, "", "latest")
         parts = path.split("/")
         host, namespace = "registry.ollama.ai", "library"
@@ -86,12 +87,21 @@ class Store:
         files = (self.root / "manifests").glob("*/*/*/*")
         return sorted((Name(*file.parts[-4:]) for file in files if file.is_file()), key=Name.short)
 
+    def existing(self, name: Name) -> Name:
+        """The name of the model that is there, whatever its upper and lower case."""
+        return next((known for known in self.names() if str(known).lower() == str(name).lower()), name)
+
     def read(self, name: Name) -> dict[str, Any]:
         return json.loads(self.manifest(name).read_text())
 
     def weights(self, name: Name) -> Path:
         layer = next(layer for layer in self.read(name)["layers"] if layer["mediaType"] == MODEL_TYPE)
         return self.blob(layer["digest"])
+
+    def layers(self, name: Name) -> set[str]:
+        """File names of the model's blobs."""
+        manifest = self.read(name)
+        return {layer["digest"].replace(":", "-") for layer in [*manifest["layers"], manifest["config"]]}
 
     def parameters(self, name: Name) -> dict[str, Any]:
         for layer in self.read(name)["layers"]:
@@ -138,19 +148,18 @@ class Store:
         file.write_text(json.dumps(manifest))
 
     def delete(self, name: Name) -> None:
+        layers = self.layers(name)
         self.manifest(name).unlink()
-        self.remove_unused(grace=0)
+        for digest in layers - set().union(*map(self.layers, self.names())):
+            (self.root / "blobs" / digest).unlink(missing_ok=True)
 
     def remove_unused(self, grace: float = GRACE_SECONDS) -> int:
-        used = set()
-        for name in self.names():
-            manifest = self.read(name)
-            used |= {layer["digest"].replace(":", "-") for layer in [*manifest["layers"], manifest["config"]]}
+        """What no manifest names and is older than the grace goes; so does a partial download, which none can name."""
+        used = set().union(*map(self.layers, self.names()))
         old = time.time() - grace
         unused = [
-            blob for blob in (self.root / "blobs").glob("sha256-*")
-            if blob.name not in used and "-partial" not in blob.name and blob.stat().st_mtime <= old
-        ]  # fmt: skip
+            blob for blob in (self.root / "blobs").iterdir() if blob.name not in used and blob.stat().st_mtime <= old
+        ]
         for blob in unused:
             blob.unlink()
         return len(unused)
@@ -163,7 +172,7 @@ class Store:
     def pull(self, text: str, fault: str | None, address: str | None = None) -> Iterator[dict[str, Any]]:
         """The lines of a pull; an error is a line, too."""
         yield {"status": "pulling manifest"}
-        name = Name.parse(text)
+        name = self.existing(Name.parse(text))
         if address:
             yield from registry.pull(self, name, address)
             return
