@@ -136,14 +136,22 @@ def wider_than_wsl(rules: list[dict[str, Any]], wsl: dict[str, Any] | None) -> l
 
 def blocking(parts: dict[str, Any], port: int, wsl: dict[str, Any]) -> list[dict[str, str]]:
     """The rules that keep WSL2 out. One that blocks beats all that admit; Windows makes them for a question that
-    somebody has answered with Cancel."""
+    somebody has answered with Cancel. WSL2's adapter is in a network that Windows does not know, which is a public one.
+    """
     network = subnet(wsl) if wsl.get("address") else None
+    public = {**parts, "rules": [rule for rule in parts["rules"] if _is_public(rule.get("Profile"))]}
     return [
         {"name": rule["display_name"], "id": rule["name"]}
-        for rule in admitting(parts, port, "block")
+        for rule in admitting(public, port, "block")
         if any(alias == "Any" or alias.startswith(ADAPTER) for alias in rule["interface_alias"])
         and all(any(_meets(text, network) for text in rule[key]) for key in ("local_address", "remote_address"))
     ]
+
+
+def _is_public(profile: Any) -> bool:
+    """A sum of Domain (1), Private (2) and Public (4); 0 is any. As text a list of names."""
+    text = str(profile or "Any").lower()
+    return int(text) & 4 != 0 if text.isdecimal() else "any" in text or "public" in text
 
 
 def removal(name: str) -> str:

@@ -142,7 +142,7 @@ GPUS: list[Command] = [
 FIREWALL: dict[str, Expression] = {
     "rules": [
         Command("Get-NetFirewallRule", {"All": True}),
-        _select("InstanceID", "Name", "DisplayName", "Direction", "Enabled", "Action"),
+        _select("InstanceID", "Name", "DisplayName", "Direction", "Enabled", "Action", "Profile"),
     ],
     "ports": _filter("Port", "Protocol", "LocalPort"),
     "addresses": _filter("Address", "LocalAddress", "RemoteAddress"),
