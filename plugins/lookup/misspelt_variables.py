@@ -76,4 +76,6 @@ def misspelt(names: list[str], options: dict[str, frozenset[str]]) -> list[str]:
 class LookupModule(LookupBase):
     def run(self, terms, variables=None, **kwargs):
         self.set_options(var_options=variables, direct=kwargs)
-        return misspelt(set(variables or {}) - set(terms), role_options(ROLES))
+        given = variables or {}
+        # Ansible makes variables of facts, too, unless inject_facts_as_vars forbids it.
+        return misspelt(set(given) - set(given.get("ansible_facts") or {}) - set(terms), role_options(ROLES))

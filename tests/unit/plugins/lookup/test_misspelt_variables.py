@@ -4,7 +4,12 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.lamplighter.fleet.plugins.lookup.misspelt_variables import ROLES, misspelt, role_options
+from ansible_collections.lamplighter.fleet.plugins.lookup.misspelt_variables import (
+    ROLES,
+    LookupModule,
+    misspelt,
+    role_options,
+)
 
 OPTIONS = {"ollama": frozenset({"ollama_version", "ollama_num_parallel"}), "ladder": frozenset({"ladder_proof_model"})}
 
@@ -30,3 +35,11 @@ def test_options_of_every_role_are_read():
     options = role_options(ROLES)
     assert set(options) == {folder.name for folder in ROLES.iterdir() if folder.is_dir()}
     assert "inference_backend" in options["inference"]
+
+
+def test_facts_that_are_variables_too_are_not_misspelt():
+    variables = {"ansible_facts": {"ollama_facts": {}}, "ollama_facts": {}, "ollama_hots": "", "inference_plan": {}}
+    lookup = LookupModule()
+    lookup.set_options = lambda **_options: None
+    found = lookup.run(["inference_plan"], variables)
+    assert found == ["ollama_hots is not a variable of lamplighter.fleet: did you mean ollama_host?"]
