@@ -65,6 +65,12 @@ options:
       model:
         description: The model that proofs and measurements are made with; a part of the fingerprint.
         type: str
+      ladder:
+        description:
+          - What the proofs of the role ladder are to be made with, C(prompt_tokens), C(predict_tokens),
+            C(start_timeout) and C(request_timeout). Only checked here.
+        type: dict
+        default: {}
       installed:
         description:
           - What the host has of an engine whose version the inventory leaves open, with C(version) and C(models) (each

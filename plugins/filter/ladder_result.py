@@ -144,7 +144,6 @@ def memory(
     measured = {name: figure for name, figure in known.items() if name not in failed}
     if plan.get("measure"):
         measured = {rung["id"]: rung["measured"] for rung in rungs if rung.get("measured")}
-        measured_with = {}
     if measured:
         measured_with = {name: value for name, value in measured_with.items() if value}
         remembered["measured"] = {"fingerprint": {**fingerprint, **measured_with}, "rungs": measured}

@@ -136,3 +136,16 @@ def test_the_port_that_is_looked_at_is_the_one_that_is_wanted() -> None:
     ]
     assert len(calls) == 3
     assert [call for call in calls if "port" not in call] == []
+
+
+def test_what_stops_the_host_is_told_for_each_item_of_a_loop() -> None:
+    rescue = load("ladder/tasks/rung.yml")[0]["rescue"]
+    task = next(task for task in rescue if "ansible.builtin.fail" in task)
+    items = [{"failed": True, "msg": "One."}, {"failed": False}, {"failed": True, "msg": "Two."}]
+
+    def said(result: dict[str, Any]) -> str:
+        given = {"ansible_failed_result": result, "ansible_failed_task": {"name": "Proof"}, **task["vars"]}
+        return str(told("ladder", task["ansible.builtin.fail"]["msg"], **given))
+
+    assert said({"failed": True, "msg": "One or more items failed", "results": items}) == "Proof: One. Two."
+    assert said({"failed": True, "msg": "No room."}) == "Proof: No room."

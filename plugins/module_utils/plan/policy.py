@@ -13,6 +13,8 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue import
 from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue.ollama_environment import check_environment
 from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue.schema import check_additions
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.fastest import PURPOSES
+from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.arguments import TIMEOUTS
+from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.verdict import LONG_PROMPT
 
 ENGINES = ("ollama", "llama_server")
 BACKENDS = ("rocm", "vulkan", "cuda", "cpu")
@@ -21,6 +23,10 @@ CHOICES = ("auto", "fastest", *BACKENDS)
 
 class PlanError(ValueError):
     """The inventory asks for something that cannot be had; the message says what to write instead."""
+
+
+# What the modules that prove and measure take; they would refuse the rest once all is installed.
+LADDER = {"prompt_tokens": (LONG_PROMPT, 32768), "predict_tokens": (2, 4096), **TIMEOUTS}
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,13 @@ def _environment(engine: str, value: Any, version: str) -> tuple:
     return normalised, problems
 
 
+def _check_ladder(wanted: dict) -> None:
+    for name, (lowest, highest) in LADDER.items():
+        value = wanted.get(name)
+        if value is not None and not (re.fullmatch(r"\d{1,9}", str(value)) and lowest <= int(value) <= highest):
+            raise PlanError(f"ladder_{name} is {value!r}. Write a number from {lowest} to {highest}.")
+
+
 def read_policy(policy: Any) -> Policy:
     raw = _dict("policy", policy)
     engine = _choice("engine", raw.get("engine") or "ollama", ENGINES)
@@ -121,6 +134,7 @@ def read_policy(policy: Any) -> Policy:
     wanted = raw.get("unified_memory_bytes")
     if wanted is not None and (not isinstance(wanted, int) or isinstance(wanted, bool) or wanted <= 0):
         raise PlanError(f"unified_memory_bytes is {wanted!r}. Write a number of bytes, or leave it out.")
+    _check_ladder(_dict("ladder", raw.get("ladder")))
     return Policy(
         engine=engine,
         engine_version=version,

@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.build import make_plan
-from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.policy import BACKENDS, CHOICES, ENGINES, PlanError
+from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.policy import (
+    BACKENDS,
+    CHOICES,
+    ENGINES,
+    LADDER,
+    PlanError,
+)
+from ansible_collections.lamplighter.fleet.plugins.module_utils.proof.arguments import TIMEOUTS
+from ansible_collections.lamplighter.fleet.plugins.modules import inference_benchmark, inference_proof
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,6 +50,11 @@ REFUSED: list[tuple[dict, Any, list[str]]] = [
     (xeon(), {"unified_memory_bytes": "64G"}, ["unified_memory_bytes", "'64G'", "bytes"]),
     (halo(), {"unified_memory_bytes": 0}, ["unified_memory_bytes", "0", "bytes"]),
     (halo(), {"unified_memory_bytes": 200 * 1024**3}, ["unified_memory_bytes", "200 GiB", "125 GiB", "Allowed"]),
+    (xeon(), {"ladder": {"prompt_tokens": 511}}, ["ladder_prompt_tokens is 511. Write a number from 512 to 32768."]),
+    (xeon(), {"ladder": {"predict_tokens": 1}}, ["ladder_predict_tokens", "1", "from 2 to 4096"]),
+    (xeon(), {"ladder": {"start_timeout": "3601"}}, ["ladder_start_timeout", "'3601'", "from 1 to 3600"]),
+    (xeon(), {"ladder": {"request_timeout": "6m"}}, ["ladder_request_timeout", "'6m'", "from 1 to 3600"]),
+    (xeon(), {"ladder": {"request_timeout": 1.5}}, ["ladder_request_timeout", "1.5"]),
     (xeon(), {"backend": "vulkan"}, ["'vulkan'", "no GPU", "auto, cpu"]),
     ({}, {"backend": "rocm"}, ["'rocm'", "nothing is known", "cpu"]),
     (tower(), {"backend": "rocm"}, ["'rocm'", "dropped in 0.31.2", "vulkan"]),
@@ -229,6 +242,18 @@ def test_the_plan_changes_neither_facts_nor_policy_and_is_the_same_twice():
     before = copy.deepcopy((facts, policy))
     assert make_plan(facts, policy) == make_plan(facts, policy)
     assert (facts, policy) == before
+
+
+def test_the_ladder_takes_what_both_modules_take():
+    proof, benchmark = inference_proof.RANGES, inference_benchmark.RANGES
+    both = {
+        name: (max(proof[name][0], benchmark[name][0]), min(proof[name][1], benchmark[name][1]))
+        for name in ("prompt_tokens", "predict_tokens")
+    }
+    assert {**both, **TIMEOUTS} == LADDER
+    edges = {name: text for name, (lowest, highest) in LADDER.items() for text in (lowest, str(highest))}
+    assert make_plan(xeon(), {"ladder": {**edges, "start_timeout": None}})
+    assert make_plan(xeon(), {"ladder": {name: lowest for name, (lowest, _highest) in LADDER.items()}})
 
 
 def test_nothing_known_is_a_plan_for_the_processor_with_a_warning():
