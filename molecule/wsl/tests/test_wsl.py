@@ -133,14 +133,19 @@ def test_the_doctor_is_content_and_flags_what_is_wide_or_stale(world):
 
 
 def test_a_value_of_the_user_is_reported_and_replaced_only_when_allowed(world):
+    beside = "if [ -e /nowhere ]; then export OLLAMA_HOST=desk; fi"
+    world.as_user(f"echo '{beside}' > ~/.bash_aliases")
     run = world.play()
-    assert "/etc/profile.d/mine.sh says OLLAMA_HOST=172.17.0.1" in str(
-        run.of("wsl", task="Who else sets OLLAMA_HOST is told")
-    )
+    told = str(run.of("wsl", task="Who else sets OLLAMA_HOST is told"))
+    assert "/etc/profile.d/mine.sh says OLLAMA_HOST=172.17.0.1 in line 1" in told
+    assert ".bash_aliases says OLLAMA_HOST=desk in line 1, beside other things: change that line by hand" in told
     assert world.do("cat /etc/profile.d/mine.sh") == "export OLLAMA_HOST=172.17.0.1"
     run = world.play(wsl_client_replace=True)
     assert run.code == 0, run.output
     assert world.do("cat /etc/profile.d/mine.sh") == ": # lamplighter: export OLLAMA_HOST=172.17.0.1"
+    assert world.as_user("cat ~/.bash_aliases") == beside
+    assert world.play(wsl_client_replace=True).changed("wsl") == []
+    world.as_user("rm ~/.bash_aliases")
 
 
 def test_a_proxy_does_not_swallow_the_request(world):
@@ -166,7 +171,10 @@ def test_every_cause_is_told(world, break_it, mend_it, said):
 
 def test_a_rule_that_blocks_is_told_with_what_removes_it(world):
     rules = json.loads(world.windows("show rules"))
-    world.set("rules", [*rules, {**rules[0], "Name": "No", "InstanceID": "No", "DisplayName": "ollama.exe", "Action": "Block"}])
+    world.set(
+        "rules",
+        [*rules, {**rules[0], "Name": "No", "InstanceID": "No", "DisplayName": "ollama.exe", "Action": "Block"}],
+    )
     said = story(world.play(playbook="proof"))
     assert "firewall rule ollama.exe blocks it" in said
     assert "Remove-NetFirewallRule -Name 'No'" in said

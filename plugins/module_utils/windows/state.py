@@ -230,8 +230,8 @@ def facts(answer: dict[str, Any], port: int) -> dict[str, Any]:
         "record",
     )
     installed = next((one for one in _list(answer, "installed") if _OLLAMA.fullmatch(str(one["DisplayName"]))), None)
-    place = next(iter(_list(answer, "place")), {})
-    told = (installed or {}).get("InstallLocation") or (place.get("InstallDir") if installed else "")
+    place: dict[str, Any] = next(iter(_list(answer, "place")), {})
+    told = installed and (installed.get("InstallLocation") or place.get("InstallDir"))
     folder = str(told or "").rstrip("\\") or _folder_of(_list(answer, "processes"))
     adapter = next(iter(_list(answer, "adapter")), None)
     hyperv = next(iter(_list(answer, "hyperv")), None)
