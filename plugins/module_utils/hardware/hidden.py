@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue import amdgpu_switch, is_before_gcn
+from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.host import kernel_release
 from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.kfd import is_incomplete
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
 
@@ -82,6 +83,11 @@ def _no_driver(sysroot: Sysroot, address: str | None) -> str:
         return f"No driver holds it: {kept_out or 'nomodeset'} on the kernel's command line keeps amdgpu from it."
     if not sysroot.exists("sys/module/amdgpu"):
         file = _keeps_out(sysroot)
+        if not file and _lacks_amdgpu(sysroot):
+            return (
+                "No driver holds it: this kernel comes without amdgpu. Install the rest of it (Ubuntu: "
+                "linux-modules-extra) or a full one (Debian: linux-image-amd64, not -cloud-), and reboot."
+            )
         return f"No driver holds it: {f'{file} keeps amdgpu out' if file else 'the amdgpu module is not loaded'}."
     this_boot = kernel_log(sysroot).rpartition("Linux version ")[2]
     missing = MISSING_FIRMWARE.findall(this_boot.rpartition("Fatal error during GPU init")[0])
@@ -95,6 +101,14 @@ def _no_driver(sysroot: Sysroot, address: str | None) -> str:
         hint = "enable Above 4G Decoding in the BIOS setup" if refused[1] == NO_ROOM else "the lines before say why"
         return f"amdgpu gave up ('{refused[0]}'): {hint}."
     return "No driver holds it though amdgpu is loaded: the kernel or its firmware is older than the card."
+
+
+def _lacks_amdgpu(sysroot: Sysroot) -> bool:
+    """Kernels for clouds have few drivers."""
+    release = kernel_release(sysroot)
+    lists = [sysroot.read(f"{top}/modules/{release}/modules.dep") for top in ("lib", "usr/lib")]
+    known = next((text for text in lists if text), None)
+    return known is not None and "/amdgpu.ko" not in known
 
 
 def _keeps_out(sysroot: Sysroot) -> str | None:
@@ -113,10 +127,9 @@ def _no_kfd_node(sysroot: Sysroot, gpu: dict[str, Any]) -> str:
     if not sysroot.exists("sys/class/kfd"):
         return "The kernel has no ROCm interface (/sys/class/kfd): it was built without CONFIG_HSA_AMD, or is not ours."
     device_id = gpu["pci_id"].split(":")[1] if gpu["pci_id"] else ""
-    reason = atomics_reason(kernel_log(sysroot), device_id)
-    return reason or (
-        "The kernel gives it no ROCm node (KFD), and no readable kernel log says why; "
-        "a PCIe slot, or a virtual machine's port, without atomics is the usual cause."
+    usual = "; a PCIe slot, or a virtual machine's port, without atomics is the usual cause" * (not gpu["integrated"])
+    return atomics_reason(kernel_log(sysroot), device_id) or (
+        f"The kernel gives it no ROCm node (KFD), and no readable kernel log says why{usual}."
     )
 
 

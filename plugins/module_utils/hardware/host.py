@@ -58,7 +58,9 @@ def _is_guest(sysroot: Sysroot) -> bool:
     vendor, product = (sysroot.read(f"sys/class/dmi/id/{name}") or "" for name in ("sys_vendor", "product_name"))
     if ".metal" in product:  # m5.metal, c7g.metal-48xl
         return False
-    return bool(GUEST.search(f"{vendor} {product}") or "hypervisor" in cpu(sysroot)["flags"])
+    # On ARM without DMI the device tree tells.
+    marked = sysroot.exists("proc/device-tree/hypervisor") or sysroot.exists("sys/hypervisor/type")
+    return bool(marked or GUEST.search(f"{vendor} {product}") or "hypervisor" in cpu(sysroot)["flags"])
 
 
 def cpu(sysroot: Sysroot) -> dict[str, Any]:

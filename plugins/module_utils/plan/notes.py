@@ -95,6 +95,8 @@ def _about_gpu(notes: Notes, candidate, machine: Machine) -> None:
         )
         if "keeps amdgpu" in hidden:
             remedy = "Remove that if the card is for this host, rebuild the initramfs and reboot."
+        elif "Install the rest" in hidden or "gave up" in hidden:
+            remedy = "Do that, and run the play again."
         notes.warn("gpu_unusable", f"{gpu.name} cannot be used as it stands. {hidden}.", remedy)
     elif hidden and "rocm" in gpu.hidden_from and gpu.driver != "radeon":
         notes.warn("gpu_hidden_from_rocm", f"ROCm cannot see {gpu.name}. {hidden}.", "Vulkan does without ROCm's node.")
