@@ -64,7 +64,7 @@ def admitting(parts: dict[str, Any], port: int, action: str = "allow") -> list[d
             and str(known.get("Protocol", "Any")).lower() in ("tcp", "6", "any")
             and _holds(texts(known.get("LocalPort", "Any")), port)
             and _is_ollama(str(known.get("Program") or "Any"))
-            and not known.get("Package")
+            and str(known.get("Package") or "Any").lower() == "any"
         )
         if admits:
             rules.append(

@@ -46,6 +46,8 @@ def parts(**filters: Any) -> dict[str, Any]:
         ({"Program": "C:\\Windows\\svchost.exe", "LocalPort": "Any"}, False),
         ({"Program": "C:\\not-ollama.exe.exe", "LocalPort": "Any"}, False),
         ({"Package": "S-1-15-2-1", "LocalPort": "Any"}, False),
+        ({"Package": "Any"}, True),
+        ({"Package": ""}, True),
     ],
 )
 def test_which_rules_let_somebody_reach_ollama(filters: dict[str, Any], admits: bool) -> None:
