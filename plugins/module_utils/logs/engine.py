@@ -57,6 +57,8 @@ _NEEDLES = (
 # Of these, those that may begin a new start.
 _OPENERS = frozenset({"server config", "total blobs", "Listening on", *runner.BUILD_NEEDLES})
 _WAITING = 1 << 22  # characters
+# What people and models say to each other, which a verbose server writes down: it may be about logs.
+_TALK = ('"content":', '"prompt":')
 # What only a server prints, and no look at its version or devices.
 _LLAMA_OPENERS = frozenset({"build", "server", "devices", "system", "argument"})
 
@@ -117,6 +119,8 @@ class _Reader:
     def _feed(self, record: Record, found: list[str]) -> None:
         """Take one record in."""
         if record.message is None:
+            if any(part in record.text for part in _TALK):
+                return
             self._output(record.text)
         else:
             self._become_ollama()

@@ -575,7 +575,9 @@ def test_a_prompt_in_the_log_is_no_fault() -> None:
     prompt = slog(
         '"completion request" prompt="why does it say dropping integrated GPU? and out of memory, CUDA error"'
     )
-    assert read([CONFIG, listening("0.32.0"), prompt])["failures"] == []
+    request = 'srv  log_server_r: request: {"messages":[{"content":"CUDA error, offloaded 1/2 layers to GPU"}]}'
+    result = read([CONFIG, listening("0.32.0"), prompt, request])
+    assert (result["failures"], result["offloaded"]) == ([], None)
 
 
 def test_a_device_is_described() -> None:
