@@ -32,19 +32,20 @@ def installed_parts(found: Any) -> dict:
 
 def fingerprint(machine: Any, engine: str, version: str, model: str, found: Any = None) -> dict:
     """What a measurement, or the failure of a better rung, holds for: another kernel or driver may change it."""
+    parts = installed_parts(found)
     gpus = [gpu for gpu in machine.gpus if gpu.vendor != "other"]
     drivers = [f"amdgpu {machine.amdgpu_version}"] * bool(machine.amdgpu_version)
     drivers += [f"nvidia {machine.nvidia_driver}"] * bool(machine.nvidia_driver)
     return {
-        **installed_parts(found),
         "engine": engine,
-        **({"engine_version": version} if version else {}),
+        "engine_version": version or parts["engine_version"],
         "kernel": machine.kernel_release or "",
         "driver": ", ".join(drivers),
         "firmware": machine.linux_firmware or "",
         # No names: those change with the list of names that happens to be installed.
         "gpu": ", ".join(f"{gpu.gfx or gpu.vendor} {_gib(gpu.vram_bytes)} at {gpu.pci_address}" for gpu in gpus),
         "model": model,
+        "model_files": parts["model_files"],
     }
 
 

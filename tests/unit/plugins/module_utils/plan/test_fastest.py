@@ -242,3 +242,10 @@ def test_a_lower_rung_climbs_again_with_another_build_and_not_with_another_file(
 def test_the_inventorys_word_on_the_version_counts_more_than_what_is_there_before_it_is_installed() -> None:
     policy = {"engine": "llama_server", "engine_version": "b11700", "installed": BUILD}
     assert make_plan(desktop(), policy)["fingerprint"]["engine_version"] == "b11700"
+
+
+def test_what_another_engine_has_proven_is_told_as_that() -> None:
+    proven = remembered(desktop(), "vulkan")
+    plan = make_plan(desktop(), {"engine": "llama_server", "proven": proven, "installed": BUILD})
+    (refused,) = [item["reason"] for item in plan["refused"] if item["option"] == "remembered vulkan"]
+    assert refused == "proven when engine was ollama and is llama_server"
