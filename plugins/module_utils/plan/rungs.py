@@ -215,6 +215,10 @@ def _cpu_reason(machine: Machine, candidates: list, rungs: list) -> str:
     return "no GPU for inference in this machine"
 
 
+def _drive_a_gpu(rungs: list) -> bool:
+    return any(rung["devices"] or rung["backend"] == "cuda" for rung in rungs)
+
+
 def _remembered_first(ladder: Ladder, rungs: list) -> tuple:
     """The rung that was proven here goes first, so that the next run changes nothing; and what was measured."""
     proven, policy = ladder.policy.proven, ladder.policy
@@ -241,7 +245,7 @@ def _remembered_first(ladder: Ladder, rungs: list) -> tuple:
     elif policy.backend == "fastest":
         known[0]["reason"] = f"{MEASURED}; {told(measured.get('rungs') or {}, policy.measure_for, name)}"
         return known + [rung for rung in rungs if rung is not known[0]], measured
-    elif known[0]["backend"] == "cpu" and len(rungs) > 1 and "cpu" not in policy.accept:
+    elif known[0]["backend"] == "cpu" and _drive_a_gpu(rungs) and "cpu" not in policy.accept:
         ladder.refuse(label, "the host has a GPU, and the inventory does not accept cpu")
     else:
         known[0]["reason"] = f"{REMEMBERED}; {known[0]['reason']}"

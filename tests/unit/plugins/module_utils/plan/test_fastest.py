@@ -159,6 +159,18 @@ def test_the_processor_of_a_software_host_can_be_the_fastest() -> None:
     assert (plan["measure"], [rung["id"] for rung in plan["rungs"]]) == (False, ["cpu", "vulkan"])
 
 
+def test_the_processor_stays_proven_where_the_other_rung_is_software() -> None:
+    policy = {"engine": "llama_server", "accept_software_vulkan": True}
+    proven = {key: value for key, value in remembered(xeon(), "cpu", **policy).items() if key != "measured"}
+    assert [rung["id"] for rung in make_plan(xeon(), {**policy, "proven": proven})["rungs"]] == ["cpu", "vulkan"]
+    gpu = {key: value for key, value in remembered(desktop(), "cpu").items() if key != "measured"}
+    assert make_plan(desktop(), {"proven": gpu})["rungs"][0]["id"] == "rocm"
+    # Windows lends WSL2 its NVIDIA GPU, which is no device there.
+    lent = {**desktop(), "platform": "wsl2", "gpus": [], "nvidia": {"driver_version": "580.1"}}
+    gpu = {key: value for key, value in remembered(lent, "cpu").items() if key != "measured"}
+    assert make_plan(lent, {"proven": gpu})["rungs"][0]["id"] == "cuda"
+
+
 OTHERS: list[tuple[str, dict[str, Any], str | None]] = [
     ("ollama", {"llama_server_units": ["llama-server-chat.service"]}, "llama-server-chat.service"),
     ("ollama", {"llama_server_units": []}, None),
