@@ -42,6 +42,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.state im
 Ask = Callable[..., "dict[str, Any]"]
 # What a download and an installation may take.
 _LONG = 3600.0
+STARTED = "Ollama is started with its environment"
 BY_HAND = "Quit Ollama in the tray of Windows and start it again, or sign in again."
 
 
@@ -111,10 +112,19 @@ def warnings(result: dict[str, Any]) -> list[str]:
         f"as administrator: {firewall.removal(rule['id'])}"
         for rule in result.get("blocking", [])
     ]
-    return blocked + [
-        f"The Windows firewall rule {rule['name']} ({rule['id']}) opens Ollama to more than WSL2: {rule['reason']}."
-        for rule in result.get("wide", [])
+    rights = [
+        "Ollama is started from an administrator's session, and has its rights until it is started again: quit it in "
+        "the tray of Windows, and start it from the Start menu."
     ]
+    started = STARTED in result.get("what", []) and result["state"]["elevated"] and not result["state"]["services"]
+    return (
+        (rights if started else [])
+        + blocked
+        + [
+            f"The Windows firewall rule {rule['name']} ({rule['id']}) opens Ollama to more than WSL2: {rule['reason']}."
+            for rule in result.get("wide", [])
+        ]
+    )
 
 
 def bound(found: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
@@ -237,7 +247,7 @@ def _make(
         "changed": bool(possible) or restart,
         "before": {change.key: change.before for change in possible},
         "after": {change.key: change.after for change in possible},
-        "what": [change.what for change in possible] + (["Ollama is started with its environment"] if restart else []),
+        "what": [change.what for change in possible] + ([STARTED] if restart else []),
         "pending": pending,
         "state": found,
     }

@@ -234,7 +234,7 @@ def test_a_restart_that_did_not_happen_is_made_up_for(tmp_path: Path) -> None:
     windows.run("apply", environment={"OLLAMA_DEBUG": "1"}, restart=False)
     assert "OLLAMA_DEBUG" not in windows.server()
     result = windows.run("apply", environment={"OLLAMA_DEBUG": "1"})
-    assert result["what"] == ["Ollama is started with its environment"]
+    assert result["what"] == [operations.STARTED]
     assert windows.server()["OLLAMA_DEBUG"] == "1"
 
 
@@ -255,6 +255,24 @@ def test_only_the_servers_of_ollama_are_ended(tmp_path: Path) -> None:
     left = [one["ProcessId"] for one in windows.state["processes"]]
     assert ours["ProcessId"] not in left
     assert {others["ProcessId"], unknown["ProcessId"]} <= set(left)
+
+
+@pytest.mark.parametrize(
+    ("elevated", "service", "restart", "told"),
+    [
+        (True, None, True, True),
+        (False, None, True, False),
+        (True, "ollama", True, False),
+        (True, None, False, False),
+    ],
+)
+def test_an_ollama_that_gets_an_administrators_rights_is_told(
+    tmp_path: Path, elevated: bool, service: str | None, restart: bool, told: bool
+) -> None:
+    windows = Windows(tmp_path, elevated=elevated, service=service)
+    result = windows.run("apply", environment={"OLLAMA_DEBUG": "1"}, restart=restart)
+    assert any("from an administrator's session" in text for text in operations.warnings(result)) is told
+    assert operations.warnings(windows.run("gpus")) == []
 
 
 def test_a_service_is_restarted_in_the_place_of_the_tray_application(tmp_path: Path) -> None:
