@@ -56,6 +56,10 @@ options:
     description: Share the GGUF file at O(path) with the engine by a hard link, where one file system holds both.
     type: bool
     default: false
+  insecure:
+    description: Speak plain HTTP to the registry that the name tells, such as one in the local network.
+    type: bool
+    default: false
   progress_file:
     description: A file in which the module tells how far a download is.
     type: path
@@ -88,6 +92,11 @@ EXAMPLES = r"""
 - name: A small model from the registry is there
   lamplighter.fleet.ollama_model:
     name: llama3.2:3b
+
+- name: A model from a registry in the local network is there
+  lamplighter.fleet.ollama_model:
+    name: registry.lan:5000/house/assistant:3b
+    insecure: true
 
 - name: A model made from a file is there
   lamplighter.fleet.ollama_model:
@@ -134,6 +143,7 @@ def main() -> None:
             "sha256": {"type": "str"},
             "models": {"type": "path", "default": "/usr/share/ollama/.ollama/models"},
             "link": {"type": "bool", "default": False},
+            "insecure": {"type": "bool", "default": False},
             "progress_file": {"type": "path"},
             "url": {"type": "str", "default": "http://127.0.0.1:11434"},
             "start_timeout": {"type": "int", "default": 240},
@@ -151,6 +161,7 @@ def main() -> None:
         sha256=options["sha256"],
         store=options["models"],
         link=options["link"],
+        insecure=options["insecure"],
     )
     try:
         api = Api(options["url"], options["timeout"])

@@ -21,6 +21,7 @@ class Engine(http.server.ThreadingHTTPServer):
         self.blobs: dict[str, bytes] = {}
         self.registry = {"tiny:latest": "d1"}
         self.calls: list[str] = []
+        self.insecure = False
         self.pull_ends_with = '{"status": "success"}'
         self.api = Api(f"http://127.0.0.1:{self.server_port}", timeout=5)
 
@@ -65,6 +66,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 json.dumps({"modelfile": f"FROM /m/blobs/sha256-{engine.made_from[name]}\nPARAMETER x 1"})
             )
         if self.path == "/api/pull":
+            engine.insecure = asked["insecure"]
             if name not in engine.registry:
                 return self.answer(
                     '{"status": "pulling manifest"}\n{"error": "pull model manifest: file does not exist"}\n'

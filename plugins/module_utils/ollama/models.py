@@ -27,6 +27,7 @@ class Wanted:
     sha256: str | None
     store: str | None
     link: bool = False
+    insecure: bool = False
 
     @property
     def tag(self) -> str:
@@ -99,7 +100,7 @@ def pull(api: Api, wanted: Wanted, progress: Progress) -> None:
             progress.report("download", wanted.tag, int(record.get("completed") or 0), int(record["total"]))
 
     try:
-        api.stream("/api/pull", {"model": wanted.tag}, watch)
+        api.stream("/api/pull", {"model": wanted.tag, "insecure": wanted.insecure}, watch)
     except ApiError as error:
         if "no space left" not in str(error):
             raise
@@ -190,13 +191,18 @@ def copy_file(source: str, target: str, name: str, owner: os.stat_result, digest
             os.mkdir(folder, 0o755)
             os.chown(folder, owner.st_uid, owner.st_gid)
     temporary = f"{destination}.lamplighter-partial"
-    shutil.copyfile(os.path.join(source, name), temporary)
-    if digest and sha256_of(temporary) != digest:
-        os.unlink(temporary)
-        raise ApiError(f"{os.path.join(source, name)} has not the content that its name promises")
-    os.chmod(temporary, 0o644)
-    os.chown(temporary, owner.st_uid, owner.st_gid)
-    os.replace(temporary, destination)
+    try:
+        shutil.copyfile(os.path.join(source, name), temporary)
+        if digest and sha256_of(temporary) != digest:
+            raise ApiError(f"{os.path.join(source, name)} has not the content that its name promises")
+        os.chmod(temporary, 0o644)
+        os.chown(temporary, owner.st_uid, owner.st_gid)
+        os.replace(temporary, destination)
+    except BaseException:
+        # A full disk gets back what it gave.
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
 
 
 def ensure(

@@ -32,6 +32,15 @@ def test_a_model_is_pulled_once(engine: Engine, capsys: pytest.CaptureFixture[st
     assert engine.models == {"tiny:latest": "d1"}
 
 
+def test_a_registry_without_tls(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    url = f"http://127.0.0.1:{engine.server_port}"
+    engine.registry["registry.lan:5000/house/tiny:1"] = "d3"
+    assert run(capsys, name="tiny", url=url)["changed"] is True
+    assert engine.insecure is False
+    assert run(capsys, name="registry.lan:5000/house/tiny:1", url=url, insecure=True)["digest"] == "d3"
+    assert engine.insecure is True
+
+
 def test_an_error_inside_http_200_is_a_failure(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
     result = run(capsys, name="no-such-model", url=f"http://127.0.0.1:{engine.server_port}")
     assert result["failed"] is True

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,22 @@ def test_a_blob_that_is_not_what_its_name_says_is_not_copied(engine: Engine, tmp
     assert os.listdir(tmp_path / "to/blobs") == [blobs[0]]
     with pytest.raises(ApiError, match="holds no model other:latest"):
         has(engine, wanted("other", source="blobs", path=str(tmp_path / "from"), store=str(tmp_path / "to")))
+
+
+def test_a_full_disk_gets_back_what_a_copy_took(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(tmp_path / "from", "tiny:latest", b"config", b"layer")
+    (tmp_path / "to").mkdir()
+
+    def full(_source: str, target: str) -> None:
+        Path(target).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(OSError, match="No space left"):
+        has(engine, wanted(source="blobs", path=str(tmp_path / "from"), store=str(tmp_path / "to")))
+    assert os.listdir(tmp_path / "to/blobs") == []
 
 
 MANIFESTS: list[tuple[str, str]] = [
