@@ -6,12 +6,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
 VARS = Path(__file__).parents[2] / "roles/doctor/vars/main.yml"
+
+
+def told(name: str, **given: Any) -> Any:
+    names = {**DataLoader().load_from_file(str(VARS), trusted_as_template=True), **given}
+    return Templar(DataLoader(), variables=names).template(trust_as_template(f"{{{{ {name} }}}}"))
 
 
 @pytest.mark.parametrize(
@@ -23,6 +29,21 @@ def test_what_was_sent_is_found_from_here(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    names = {**DataLoader().load_from_file(str(VARS), trusted_as_template=True), "doctor_read": given}
-    told = Templar(DataLoader(), variables=names).template(trust_as_template("{{ __doctor_read }}"))
-    assert told == read.replace("HERE", str(tmp_path))
+    assert told("__doctor_read", doctor_read=given) == read.replace("HERE", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("given", "unit"),
+    [
+        ({}, "ollama.service"),
+        (
+            {"inference_engine": "llama_server", "llama_server_instances": [{"name": "a"}, {"name": "b"}]},
+            "llama-server-a.service",
+        ),
+        ({"inference_engine": "llama_server", "llama_server_instances": None}, "ollama.service"),
+        ({"llama_server_instances": [{"name": "a"}]}, "ollama.service"),
+    ],
+    ids=["nothing", "llama-server", "no instance", "instances that wait"],
+)
+def test_the_unit_is_that_of_the_engine(given: dict[str, Any], unit: str) -> None:
+    assert told("__doctor_unit", **given) == unit

@@ -25,8 +25,8 @@ def _is_installed(case: Case) -> bool:
 
 def service(case: Case) -> None:
     found, state = case.part("ollama_facts"), case.part("ollama_facts", "service")
-    # What somebody attached says nothing of what is installed.
-    if "binary" not in found:
+    # What somebody attached says nothing of what is installed; beside a llama-server Ollama need not be, nor run.
+    if "binary" not in found or case.part("engine_log").get("engine") == "llama_server":
         return
     containers = case.items("containers")
     if not _is_installed(case) and not containers:

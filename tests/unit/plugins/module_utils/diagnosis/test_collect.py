@@ -123,6 +123,13 @@ def test_a_log_that_may_not_be_read_is_told(collector: Collector, monkeypatch: p
     assert collector.unread == ["This user cannot see the journal of ollama.service."]
 
 
+def test_a_unit_that_is_named_is_read_without_any_ollama(collector: Collector, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(collect, "unit_lines", lambda unit: [unit])
+    assert collector._engine_lines({}, []) is None
+    collector.unit = "llama-server-chat.service"
+    assert collector._engine_lines({}, []) == ["llama-server-chat.service"]
+
+
 def test_a_hardware_that_cannot_be_read_does_not_stop_the_rest(collector: Collector, monkeypatch: pytest.MonkeyPatch):
     def broken(_root: str, _catalogue: Any, _interop: bool) -> Any:
         raise OSError("input/output error")

@@ -96,6 +96,16 @@ RULES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {"ollama_facts.service.active": "inactive", "api": {}},
         {"ollama_facts.service.active": "inactive"},
     ),
+    (
+        "service_stopped",
+        {"ollama_facts.service.active": "inactive", "api": {}},
+        {"ollama_facts.service.active": "inactive", "api": {}, "engine_log.engine": "llama_server"},
+    ),
+    (
+        "engine_missing",
+        {"ollama_facts.binary": {}, "api": {}},
+        {"ollama_facts.binary": {}, "api": {}, "engine_log.engine": "llama_server"},
+    ),
     ("restart_needed", {"ollama_facts.service.stale": True}, {}),
     ("other_ollama", {"ollama_facts.variants": ["snap"]}, {}),
     ("gpu_not_used", {"engine_log.backend": "cpu", "counters": []}, {"engine_log.backend": "unknown"}),
