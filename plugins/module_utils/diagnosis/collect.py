@@ -142,7 +142,7 @@ class Collector:
             return None
 
     def _engine_lines(self, found: dict[str, Any], boxes: list[dict[str, str]]) -> Iterable[str] | None:
-        """Of its unit, or one that is named; of the unit that listens on the port (a snap's, say), or of a container."""
+        """Of its unit or the one that is named, of what listens on the port (a snap's, say), or of a container."""
         listening = str((found.get("listener") or {}).get("unit"))
         if (found.get("unit") or {}).get("path") or self.unit != "ollama.service":
             return unit_lines(self.unit)
