@@ -93,3 +93,18 @@ def test_what_was_measured_is_not_measured_again(fleet):
     assert run.code == 0, run.output
     assert run.changed("forky") == []
     assert [proof["backend"] for proof in proofs(run)] == ["cpu"]
+
+
+@pytest.mark.parametrize(("part", "then"), [("engine_version", "b1"), ("model_files", "toy.gguf (1 bytes)")])
+def test_what_was_exchanged_underneath_is_to_be_measured_again(fleet, part, then):
+    fact = "/etc/ansible/facts.d/lamplighter.fact"
+    proven = json.loads(fleet.do("forky", f"cat {fact}"))["proven"]
+    now = proven["measured"]["fingerprint"][part]
+    assert {"engine_version": "b11669", "model_files": "/etc/standin/models/toy.gguf ("}[part] in now
+    older = json.dumps({"proven": {**proven, "measured": {**proven["measured"], "fingerprint": {part: then}}}})
+    fleet.do("forky", f"cp {fact} /root/fact; echo '{older}' > {fact}")
+    try:
+        run = fleet.play({"forky": {"inference_backend": "fastest"}}, playbook="playbooks/plan.yml")
+    finally:
+        fleet.do("forky", f"mv /root/fact {fact}")
+    assert f"measured when {part} was {then} and is {now}" in " ".join(run.output.split())
