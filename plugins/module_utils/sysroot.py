@@ -8,20 +8,38 @@ from __future__ import annotations
 import os
 import stat
 
+MOST_LINKS = 40  # as the kernel
+
 
 class Sysroot:
     """Nothing here raises: a missing file is None, an unreadable one is None and a line in `warnings`."""
 
     def __init__(self, root: str = "/") -> None:
-        self.root = root or "/"
+        self.root = root.rstrip("/") or "/"
         self.warnings: list[str] = []
 
-    def path(self, path: str) -> str:
-        return os.path.join(self.root, path.lstrip("/"))
+    def path(self, path: str, follow: bool = False) -> str:
+        """Where a path of the tree is; `follow` a link at its end, too. An absolute link leads to a place of the same
+        tree, as after a chroot; only one to its own path (/copy/dev to /dev) borrows that folder from this machine."""
+        parts, at, links = [part for part in path.split("/") if part], self.root, 0
+        if at == "/":
+            return os.path.join(at, *parts)
+        while parts:
+            at = os.path.join(at, parts.pop(0))
+            target = _link(at) if parts or follow else ""
+            if not target.startswith("/") or target.startswith(f"{self.root}/"):
+                continue
+            links += 1
+            if links > MOST_LINKS:
+                return os.path.join(self.root, ".too-many-links")
+            if os.path.join(self.root, target.lstrip("/")) == at:
+                return os.path.join(target, *parts)
+            at, parts = self.root, [part for part in target.split("/") if part] + parts
+        return at
 
     def read(self, path: str, last: int = 0) -> str | None:
         """The stripped text of a file, or of its last so many bytes. Bytes that are not UTF-8 are replaced."""
-        full = self.path(path)
+        full = self.path(path, follow=True)
         try:
             # A pipe or a device in the place of a file would block the reader for ever.
             if not stat.S_ISREG(os.stat(full).st_mode):
@@ -42,13 +60,13 @@ class Sysroot:
 
     def listdir(self, path: str) -> list[str]:
         try:
-            return sorted(os.listdir(self.path(path)))
+            return sorted(os.listdir(self.path(path, follow=True)))
         except OSError as error:
             self._note(self.path(path), error)
             return []
 
     def exists(self, path: str) -> bool:
-        return os.path.exists(self.path(path))
+        return os.path.exists(self.path(path, follow=True))
 
     def realpath_name(self, path: str) -> str | None:
         """The last component of what a link points at, even where the target is not part of the tree."""
@@ -59,7 +77,7 @@ class Sysroot:
 
     def stat(self, path: str) -> os.stat_result | None:
         try:
-            return os.stat(self.path(path))
+            return os.stat(self.path(path, follow=True))
         except OSError as error:
             self._note(self.path(path), error)
             return None
@@ -67,6 +85,13 @@ class Sysroot:
     def _note(self, full: str, error: OSError) -> None:
         if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
             self.warnings.append(f"{full}: {error.strerror or error}")
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except (OSError, ValueError):
+        return ""
 
 
 def to_int(text: str | None) -> int | None:

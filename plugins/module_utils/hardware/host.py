@@ -43,7 +43,10 @@ def _has_container_marks(sysroot: Sysroot) -> bool:
     if any(sysroot.exists(mark) for mark in marks):
         return True
     # The control groups of old kernels have the container's name; the host's first process is in none like it.
-    if re.search(r":/(docker|lxc|libpod|kubepods|ecs)[/.-]|/docker-[0-9a-f]", sysroot.read("proc/1/cgroup") or ""):
+    if re.search(
+        r":/(docker|lxc|libpod|kubepods|ecs)[/.-]|/(docker|libpod|crio|cri-containerd)-[0-9a-f]",
+        sysroot.read("proc/1/cgroup") or "",
+    ):
         return True
     # Only root may read it; that a plain user may not is nothing to warn of.
     environment = "proc/1/environ"
