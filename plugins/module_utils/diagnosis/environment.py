@@ -15,6 +15,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.catalogue.ollama
 )
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.case import Case
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.commands import RESTART, SITE
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.environment import HIDDEN, SECRET_NAME
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.engine import (
     good_overrides,
     in_build,
@@ -81,11 +82,16 @@ def edit_command(case: Case, name: str) -> str:
     return f"{edit} && sudo systemctl daemon-reload && {RESTART}"
 
 
+def shown(name: str, value: str) -> str:
+    """The variable as it may be told: a key, and the password of an address, stay where they are."""
+    kept = HIDDEN if SECRET_NAME.search(name) else re.sub(r"(://)[^/@\s]{1,200}@", r"\1...@", value)
+    return f"{name}={kept}"
+
+
 def seen_in(case: Case, name: str, value: str) -> str:
-    """The variable and the file that sets it; the password of a proxy stays where it is."""
+    """The variable and the file that sets it."""
     path = case.part("variable_files").get(name)
-    value = re.sub(r"(://)[^/@\s]{1,200}@", r"\1...@", value)
-    return f"{path}: {name}={value}" if path else f"{name}={value}"
+    return f"{path}: {shown(name, value)}" if path else shown(name, value)
 
 
 def _overrides(case: Case) -> None:
@@ -161,5 +167,5 @@ def _not_for_services(case: Case) -> None:
                 f"{entry['name']} is set for people who log in; a service does not read it there.",
                 "Set it for the service: a drop-in of ollama.service with Environment=, or the role's variables.",
                 "sudo systemctl edit ollama",
-                f"{entry['path']}: {entry['name']}={entry['value']}",
+                f"{entry['path']}: {shown(entry['name'], entry['value'])}",
             )

@@ -10,7 +10,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.case import Case
-from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.environment import edit_command, seen_in
+from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.environment import (
+    edit_command,
+    seen_in,
+    shown,
+)
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.kernel import GIB, gib
 
 PORT = 11434
@@ -144,5 +148,5 @@ def clients(case: Case) -> None:
                 f"The command ollama talks to {address} port {port}, not to the server of this machine.",
                 "If that is not meant, remove OLLAMA_HOST there, and log in again.",
                 f"sudo sed -i '/OLLAMA_HOST/d' {entry['path']}",
-                f"{entry['path']}: OLLAMA_HOST={entry['value']}",
+                f"{entry['path']}: {shown('OLLAMA_HOST', entry['value'])}",
             )

@@ -14,7 +14,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.diagno
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.logs import ENGINE_COMMANDS, KERNEL_COMMANDS
 from ansible_collections.lamplighter.fleet.plugins.plugin_utils.signatures import load
 
-from tests.unit.doctor_hosts import changed, cmdline, codes, fault, modprobe, with_environment
+from tests.unit.doctor_hosts import changed, cmdline, codes, fault, login, modprobe, with_environment
 from tests.unit.plan_hosts import GIB, minipc, xeon
 
 
@@ -133,6 +133,29 @@ def test_causes_come_before_what_follows_from_them(changes: dict[str, Any], orde
 def test_the_password_of_a_proxy_is_not_shown():
     evidence = with_environment(HTTP_PROXY="http://carol:hunter2@proxy:3128")
     assert diagnose(evidence)["findings"][0]["seen"] == "HTTP_PROXY=http://...@proxy:3128"
+
+
+@pytest.mark.parametrize(
+    ("evidence", "code", "seen"),
+    [
+        (with_environment(OLLAMA_API_KEY="hunter2"), "unknown_name", "OLLAMA_API_KEY=(hidden)"),
+        (
+            changed(login("OLLAMA_API_KEY", "hunter2")),
+            "environment_of_logins",
+            "/etc/environment: OLLAMA_API_KEY=(hidden)",
+        ),
+        (
+            changed(login("OLLAMA_HOST", "http://carol:hunter2@far:1")),
+            "client_elsewhere",
+            "/etc/environment: OLLAMA_HOST=http://...@far:1",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_secrets_are_not_shown(evidence: dict[str, Any], code: str, seen: str):
+    found = diagnose(evidence)["findings"]
+    assert seen in [finding["seen"] for finding in found if finding["code"] == code]
+    assert "hunter2" not in str(found)
 
 
 def test_commands_name_the_host_and_findings_are_counted():
