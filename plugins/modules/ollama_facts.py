@@ -37,8 +37,8 @@ options:
   llama_server:
     description: Executable of llama-server whose build is told, for a host that it serves.
     type: path
-  llama_server_models:
-    description: Files that llama-server is to load, of which size and time are told.
+  model_files:
+    description: Files that an engine is to load, of which size and time are told.
     type: list
     elements: str
     default: []
@@ -137,10 +137,11 @@ ansible_facts:
           description: Other forms of Ollama on this host, of V(snap), V(flatpak), V(docker) and V(podman).
           type: list
           elements: str
-        llama_server:
+        installed:
           description:
-            - What was asked of llama-server, its C(version) (the build, such as V(b11669)) and its C(models), each with
-              C(path), C(size) in bytes and C(modified) in seconds since 1970.
+            - What the figures and proofs of a host hold for, with C(version) (the build of O(llama_server), such as
+              V(b11669)) and C(models) (O(model_files), each with C(path), C(size) in bytes and C(modified) in seconds
+              since 1970).
           type: dict
         llama_server_units:
           description: Services that the role llama_server made here and that run or are enabled; they may hold the GPU.
@@ -169,12 +170,12 @@ def main() -> None:
             "port": {"type": "int", "default": 11434},
             "fact": {"type": "path", "default": "/etc/ansible/facts.d/lamplighter.fact"},
             "llama_server": {"type": "path"},
-            "llama_server_models": {"type": "list", "elements": "str", "default": []},
+            "model_files": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
     settings = dict(module.params)
-    other = (settings.pop("llama_server"), settings.pop("llama_server_models"))
+    other = (settings.pop("llama_server"), settings.pop("model_files"))
     facts = gather(lambda command: run(command, seconds=10)[1], **settings)
     facts.update(gather_briefly(partial(run, seconds=10), *other))
     module.exit_json(changed=False, ansible_facts={"ollama_facts": facts})

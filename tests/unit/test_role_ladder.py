@@ -109,6 +109,10 @@ def test_the_build_of_a_release_is_the_inventorys_word(given: dict[str, Any], bi
     assert told("inference", "{{ __inference_policy.engine_version }}", **names) == version
     ollama = {**names, "inference_engine": "ollama", "ollama_version": "0.32.15"}
     assert told("inference", "{{ __inference_llama_server }}", **ollama) == ""
+    assert told("inference", "{{ __inference_model_files }}", **ollama) == []
+    assert told("inference", "{{ __inference_model_files }}", **ollama, ladder_proof_model_path="/m.gguf") == [
+        "/m.gguf"
+    ]
     assert told("inference", "{{ __inference_policy.engine_version }}", **ollama) == "0.32.15"
 
 

@@ -95,7 +95,7 @@ def gather_briefly(run: Run, binary: str | None, models: list[str]) -> dict[str,
     version = parse_version(asked_for_version(run, binary)[1]) if binary else None
     units = [unit for unit in gather_units(run) if unit["ours"]]
     return {
-        "llama_server": {"version": version, "models": [model_file(path) for path in models]},
+        "installed": {"version": version, "models": [model_file(path) for path in models]},
         "llama_server_units": [unit["name"] for unit in units if unit["enabled"] or unit["active"] in RUNNING],
     }
 

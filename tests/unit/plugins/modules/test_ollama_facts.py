@@ -50,7 +50,7 @@ def test_a_host_that_llama_server_serves_tells_its_build_and_its_files(
     program = tmp_path / "llama-server"
     program.write_text("#!/bin/sh\necho 'version: 11669 (abc)' >&2\n")
     program.chmod(0o755)
-    found = run(capsys, llama_server=str(program), llama_server_models=[str(program)])["ansible_facts"]["ollama_facts"]
-    assert found["llama_server"]["version"] == "b11669"
-    assert [model["size"] for model in found["llama_server"]["models"]] == [program.stat().st_size]
-    assert run(capsys)["ansible_facts"]["ollama_facts"]["llama_server"]["version"] is None
+    found = run(capsys, llama_server=str(program), model_files=[str(program)])["ansible_facts"]["ollama_facts"]
+    assert found["installed"]["version"] == "b11669"
+    assert [model["size"] for model in found["installed"]["models"]] == [program.stat().st_size]
+    assert run(capsys)["ansible_facts"]["ollama_facts"]["installed"]["version"] is None

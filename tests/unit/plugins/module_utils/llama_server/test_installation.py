@@ -179,7 +179,7 @@ def test_what_has_to_be_known_at_first(tmp_path: Path, monkeypatch: pytest.Monke
     os.utime(model, (1, 7.9))
     found = installation.gather_briefly(run, "/x", [str(model), "/no"])
     assert found == {
-        "llama_server": {
+        "installed": {
             "version": "b11669",
             "models": [
                 {"path": str(model), "size": 5, "modified": 7},
@@ -189,7 +189,7 @@ def test_what_has_to_be_known_at_first(tmp_path: Path, monkeypatch: pytest.Monke
         "llama_server_units": [f"llama-server-{name}.service" for name in "abd"],
     }
     # A host that Ollama serves: nothing is asked of another program.
-    assert installation.gather_briefly(run, None, [])["llama_server"] == {"version": None, "models": []}
+    assert installation.gather_briefly(run, None, [])["installed"] == {"version": None, "models": []}
 
 
 @pytest.mark.parametrize(

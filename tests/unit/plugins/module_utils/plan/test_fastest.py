@@ -261,3 +261,11 @@ def test_what_another_engine_has_proven_is_told_as_that() -> None:
     plan = make_plan(desktop(), {"engine": "llama_server", "proven": proven, "installed": BUILD})
     (refused,) = [item["reason"] for item in plan["refused"] if item["option"] == "remembered vulkan"]
     assert refused == "proven when engine was ollama and is llama_server"
+
+
+def test_the_model_that_ollama_was_measured_with_may_be_a_file_that_is_exchanged() -> None:
+    then = {"version": None, "models": BUILD["models"]}
+    proven = remembered(desktop(), "vulkan", model="mine", installed=then)
+    policy = {"backend": "fastest", "model": "mine", "proven": proven}
+    assert not make_plan(desktop(), {**policy, "installed": then})["measure"]
+    assert make_plan(desktop(), {**policy, "installed": {"version": None, "models": [NEW_FILE]}})["measure"]
