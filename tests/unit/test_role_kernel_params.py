@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 
 TASKS = Path(__file__).parents[2] / "roles/kernel_params/tasks"
 REBOOT = "ansible.builtin.reboot"
@@ -19,6 +22,16 @@ def test_the_reboot_is_one_task_for_all_hosts():
     (task,) = [task for task in yaml.safe_load((TASKS / "main.yml").read_text()) if REBOOT in task]
     assert "kernel_params_reboot_at_once" in task["throttle"]
     assert "__kernel_params_reboots" in task["throttle"], "hosts that do not reboot would wait too"
+
+
+@pytest.mark.parametrize(
+    ("reboots", "wanted", "throttle"), [(True, "2", 2), (True, 0, 1), (True, -1, 1), (False, 2, 0)]
+)
+def test_no_throttle_is_none_at_all(reboots: bool, wanted: Any, throttle: int):
+    """To Ansible 0 means all hosts at once."""
+    text = next(task["throttle"] for task in yaml.safe_load((TASKS / "main.yml").read_text()) if REBOOT in task)
+    given = {"kernel_params_reboot_at_once": wanted, "__kernel_params_reboots": reboots}
+    assert Templar(DataLoader(), variables=given).template(trust_as_template(text)) == throttle
 
 
 @pytest.mark.parametrize(
