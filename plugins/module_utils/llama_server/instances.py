@@ -90,7 +90,8 @@ def _check(values: dict[str, Any], keys: dict[str, Any], prefix: str = "") -> li
             hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(keys)}."
             problems.append(f"{prefix}{key} is no key of an instance: {hint}")
         elif value is not None and not keys[key][0](value):
-            shown = "not shown here" if key == "api_key" else repr(value)
+            secret = key == "api_key" or (key == "arguments" and re.search("(?i)key|token", str(value)))
+            shown = "not shown here" if secret else repr(value)
             problems.append(f"{prefix}{key} is {shown}: write {keys[key][1]}.")
     return problems
 

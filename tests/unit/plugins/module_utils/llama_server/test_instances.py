@@ -94,6 +94,7 @@ WRONG: list[tuple[Any, list[str]]] = [
     ([{**CHAT, "metrics": "maybe"}], ["metrics is 'maybe': write true or false."]),
     ([{**CHAT, "arguments": "--top-k 4"}], ["arguments is '--top-k 4': write a list"]),
     ([{**CHAT, "arguments": ["--grammar", "a\nb"]}], ["arguments is ['--grammar', 'a\\nb']"]),
+    ([{**CHAT, "arguments": "--api-key s3cret"}], ["arguments is not shown here: write a list"]),
     ([{**CHAT, "speculative": {"n_maxx": 3}}], ["speculative.n_maxx is no key of an instance: did you mean n_max?"]),
     ([{**CHAT, "speculative": {"p_min": 2}}], ["speculative.p_min is 2: write a number from 0 to 1."]),
     ([{**CHAT, "speculative": "ngram"}], ["speculative is 'ngram': write a dictionary."]),
