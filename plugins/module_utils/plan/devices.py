@@ -23,7 +23,8 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.policy impo
 _DENIED = re.compile(r"permission|denie[ds]|EPERM|EACCES|not permitted|cgroup|pass (it )?/dev", re.IGNORECASE)
 # NVIDIA's Maxwell and Pascal (compute capability 5.0 to 6.2), as the driver names their boards.
 _PASCAL = re.compile(
-    r"GTX (9\d\d|10\d\d|TITAN X)|GT 10\d\d|TITAN X|Tesla [MP]\d|Quadro [MPK]\w*\d{3,4}|MX\s?1[1-5]0|MX\s?[23][1-5]0",
+    r"GTX (7[45]\d|8[56]0M|9\d\d|10\d\d|TITAN X)|GT 10\d\d|TITAN X|GeForce (8[34]|9[1-4])0(M|A)|"
+    r"MX\s?(1[1-5]|[23][1-5])0|Tesla [MP]\d|Quadro (GP|[MPK])\w*\d{3,4}",
     re.IGNORECASE,
 )
 VENDORS = ("amd", "nvidia", "intel")

@@ -106,7 +106,8 @@ def _about_gpu(notes: Notes, candidate, machine: Machine) -> None:
             "Give the container its GPU.",
             f"{gpu.name}: {hidden}",
             "On the host outside: --device /dev/kfd --device /dev/dri --group-add "
-            "$(stat -c %g /dev/dri/renderD128); with SELinux: setsebool container_use_devices=1",
+            "$(stat -c %g /dev/dri/renderD128); with SELinux: setsebool container_use_devices=1; Proxmox: pct set ID "
+            "-dev0 /dev/kfd,gid=GID -dev1 /dev/dri/renderD128,gid=GID with the GID of render in the container",
         )
     if gpu.driver == "radeon":
         switch = gpu.amdgpu_switch
@@ -169,7 +170,9 @@ def _about_platform(notes: Notes, machine: Machine, rungs: list) -> None:
         notes.warn(
             "kfd_closed",
             f"/dev/kfd has mode {machine.kfd_mode}: its group cannot use it.",
-            'Add a udev rule: SUBSYSTEM=="kfd", GROUP="render", MODE="0660".',
+            "Pass it with another mode and group, such as gid=GID,mode=0660 of Proxmox."
+            if machine.platform == "container"
+            else 'Add a udev rule: SUBSYSTEM=="kfd", GROUP="render", MODE="0660".',
         )
     if machine.platform == "vm" and machine.gpus_known and not any(gpu.vendor in VENDORS for gpu in machine.gpus):
         notes.warn(

@@ -381,6 +381,13 @@ def test_what_only_a_person_can_do(facts: dict, expected: list[str]):
     assert all(step["what"] and step["why"] and step["how"] for step in make_plan(facts)["steps"])
 
 
+@pytest.mark.parametrize(("platform", "remedy"), [("bare_metal", "udev"), ("container", "gid=GID")])
+def test_a_closed_kfd_is_opened_where_its_mode_is_set(platform: str, remedy: str):
+    plan = make_plan({**desktop(), "platform": platform, "kfd": {"present": True, "mode": "0600"}})
+    (warning,) = [warning for warning in plan["warnings"] if warning["code"] == "kfd_closed"]
+    assert remedy in warning["remedy"]
+
+
 def test_a_container_with_a_gpu_of_its_own_does_not_mind_the_others():
     others = [amd("gfx942", 192, at=at, hidden_reason="The device cgroup denies it.") for at in (0, 1)]
     plan = make_plan(machine(*others, amd("gfx942", 192, at=2), platform="container"))

@@ -214,6 +214,12 @@ DRIVERS: list[tuple[str | None, str, str, str]] = [
     ("570.1", "GeForce GTX 1080", "0.32.15", "cuda"),
     ("560.35", "Tesla P40", "0.32.15", "vulkan"),
     ("560.35", "GeForce GTX 1660", "0.32.15", "cuda"),
+    ("560.35", "NVIDIA GeForce GTX 750 Ti", "0.32.15", "vulkan"),
+    ("560.35", "NVIDIA GeForce 940MX", "0.32.15", "vulkan"),
+    ("560.35", "NVIDIA GeForce MX150", "0.32.15", "vulkan"),
+    ("560.35", "Quadro GP100", "0.32.15", "vulkan"),
+    ("560.35", "NVIDIA GeForce MX450", "0.32.15", "cuda"),
+    ("560.35", "Quadro RTX 4000", "0.32.15", "cuda"),
     (None, "GeForce RTX 3070", "0.32.15", "cuda"),
 ]
 
