@@ -174,6 +174,12 @@ def test_the_processor_stays_proven_where_the_other_rung_is_software() -> None:
 OTHERS: list[tuple[str, dict[str, Any], str | None]] = [
     ("ollama", {"llama_server_units": ["llama-server-chat.service"]}, "llama-server-chat.service"),
     ("ollama", {"llama_server_units": []}, None),
+    # A run that was to bring llama-server was killed: Ollama is what is remembered, and not what runs.
+    (
+        "ollama",
+        {"llama_server_units": ["llama-server-a.service"], "proven": {"engine": "ollama"}},
+        "llama-server-a.service",
+    ),
     ("llama_server", {"service": {"active": "active"}, "unit": {"owner": "ours"}}, "ollama.service"),
     ("llama_server", {"service": {"active": "inactive"}, "unit": {"owner": "installer"}}, None),
     ("llama_server", {"service": {"active": "activating"}}, "ollama.service"),
