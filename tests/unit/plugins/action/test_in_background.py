@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
+from ansible_collections.lamplighter.fleet.plugins.action import model_file
 from ansible_collections.lamplighter.fleet.plugins.plugin_utils import in_background
 from ansible_collections.lamplighter.fleet.plugins.plugin_utils.in_background import InBackground, progress_line
 
@@ -60,3 +62,28 @@ def test_a_job_that_tells_no_result_ends_the_wait(monkeypatch: pytest.MonkeyPatc
     assert result["failed"] is True
     assert "lamplighter.fleet.model_file has told no result" in result["msg"]
     assert in_background.LIMIT < now[0] < in_background.LIMIT + 120
+
+
+@pytest.mark.parametrize(
+    ("arguments", "check", "ran"),
+    [
+        ({"path": "/m/a.gguf", "sha256": "0" * 64}, False, [False]),
+        ({"path": "/m/a.gguf", "sha256": "0" * 64}, True, [True]),
+        ({"path": "/m/a.gguf", "state": "absent"}, False, [True]),
+    ],
+    ids=["a file that may be right", "dry run", "what is gone already"],
+)
+def test_a_file_that_is_right_is_noted(
+    arguments: dict[str, str], check: bool, ran: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dry: list[bool] = []
+    task = MagicMock(async_val=0, check_mode=check, diff=False, args=arguments)
+    action = model_file.ActionModule(task, MagicMock(), MagicMock(), MagicMock(), MagicMock(), MagicMock())
+
+    def execute(*_arguments: Any, **_options: Any) -> dict[str, Any]:
+        dry.append(task.check_mode)
+        return {"changed": False}
+
+    monkeypatch.setattr(action, "_execute_module", execute)
+    action.run(task_vars={})
+    assert dry == ran
