@@ -77,7 +77,8 @@ def _engine_version(engine: str, value: Any) -> str:
     if value is None or value == "":
         return ollama.DEFAULT_VERSION if engine == "ollama" else ""
     if not isinstance(value, str):
-        raise PlanError(f'engine_version is {value!r}. Write it in quotes, such as "{ollama.DEFAULT_VERSION}".')
+        example = ollama.DEFAULT_VERSION if engine == "ollama" else "b10488"
+        raise PlanError(f'{engine}_version is {value!r}. Write it in quotes, such as "{example}".')
     if engine == "ollama":
         try:
             ollama.version_key(value)
@@ -85,7 +86,7 @@ def _engine_version(engine: str, value: Any) -> str:
             raise PlanError(str(error)) from error
     elif not re.fullmatch(r"b?\d{1,7}|\d{1,5}(\.\d{1,5}){1,3}", value, re.ASCII):
         raise PlanError(
-            f"engine_version is {value!r}. Write llama.cpp's build, such as b10488, or a package's version."
+            f"llama_server_version is {value!r}. Write llama.cpp's build, such as b10488, or a package's version."
         )
     return value
 
