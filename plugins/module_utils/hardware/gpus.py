@@ -71,8 +71,9 @@ def _card_of(node: KfdNode, cards: list[PciGpu], alone: list[PciGpu]) -> PciGpu 
         at_minor = [card for card in alone if card.render_minor == node.render_minor]
         if at_minor:
             return at_minor[0]
-    if node.is_bare:
-        return alone[0] if len(alone) == 1 else None
+    if node.device_id is None and node.location is None:
+        like = [card for card in alone if node.gfx and pci_device(card.device_id).get("gfx") == node.gfx]
+        return alone[0] if len(alone) == 1 else like[0] if len(like) == 1 else None
     same = [card for card in alone if card.device_id == node.device_id and not (card.address and node.location)]
     return same[0] if len(same) == 1 else None
 

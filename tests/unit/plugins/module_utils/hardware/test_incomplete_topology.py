@@ -38,6 +38,21 @@ def test_a_node_goes_to_the_card_that_is_left(tmp_path: Path) -> None:
     assert [(g["pci_address"], g["kfd_node"]) for g in found] == [("0000:03:00.0", 1), ("0000:12:00.0", 2)]
 
 
+def trimmed(number: int, gfx: int) -> Tree:
+    """The lines that people paste: no device, no place, no render node."""
+    return {f"{KFD}/{number}/properties": f"cpu_cores_count 0\nsimd_count 80\ngfx_target_version {gfx}\n"}
+
+
+def test_the_lines_that_people_paste_belong_to_the_only_card(tmp_path: Path) -> None:
+    (gpu,) = gpus(tmp_path, {**trimmed(1, 110003), **RADEON_780M})
+    assert (gpu["gfx_source"], gpu["kfd_node"], gpu["pci_id"]) == ("kfd", 1, "1002:15bf")
+
+
+def test_the_lines_that_people_paste_belong_to_the_card_of_that_architecture(tmp_path: Path) -> None:
+    tree = {**desktop_without("nodes/1", "nodes/2"), **trimmed(1, 100306), **trimmed(2, 110001)}
+    assert [(g["gfx"], g["kfd_node"]) for g in gpus(tmp_path, tree)] == [("gfx1101", 2), ("gfx1036", 1)]
+
+
 def test_two_nodes_are_not_guessed(tmp_path: Path) -> None:
     found = gpus(tmp_path, desktop_without(f"{KFD}/0", "nodes/1/properties", "nodes/2/properties"))
     assert [(g["kfd_node"], g["hidden_reason"]) for g in found] == [(None, None), (None, None)]
