@@ -42,3 +42,23 @@ def test_the_controller_is_worked_on_as_the_user_even_where_the_inventory_says_a
     delegated = [task for task in tasks if "delegate_to" in task]
     assert delegated
     assert [task["name"] for task in delegated if task.get("vars", {}).get("ansible_become") is not False] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "flash"),
+    [
+        ({}, True),
+        ({"ollama_flash_attention": None}, True),
+        ({"ollama_flash_attention": "false"}, False),
+        ({"ollama_flash_attention": True}, True),
+        ({"ollama_flash_attention": False, "models_plan": {"engine": "llama_server"}}, True),
+    ],
+)
+def test_the_memory_is_told_for_ollama_as_it_is_set_up(given: dict[str, Any], flash: bool) -> None:
+    names = {**DataLoader().load_from_file(str(VARS), trusted_as_template=True), "models_plan": {}, **given}
+    (task,) = [
+        task["lamplighter.fleet.model_fit"]
+        for task in DataLoader().load_from_file(str(VARS.parents[1] / "tasks/look.yml"), trusted_as_template=True)
+        if "lamplighter.fleet.model_fit" in task
+    ]
+    assert Templar(DataLoader(), variables=names).template(task.get("flash_attention")) is flash
