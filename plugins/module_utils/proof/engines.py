@@ -6,13 +6,11 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import json
 from collections.abc import Iterator
 from http.client import HTTPException
 from typing import Any, Callable
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
 
 from ansible.module_utils.urls import open_url
 
@@ -36,8 +34,8 @@ def answered(method: str, url: str, payload: Any, timeout: float, headers: dict[
             headers={"Content-Type": "application/json", **headers},
             # The key is for this server, not for whom it may name.
             unredirected_headers=["Authorization"],
-            # A proxy of the environment would swallow requests to this very host.
-            use_proxy=not _is_loopback(url),
+            # A proxy of the environment must not come between a host and its engine, on whatever address.
+            use_proxy=False,
         ) as answer:
             yield answer
     except HTTPError as error:
@@ -49,14 +47,6 @@ def answered(method: str, url: str, payload: Any, timeout: float, headers: dict[
 def fetch_json(method: str, url: str, payload: Any, timeout: float, headers: dict[str, str] | None = None) -> Any:
     with answered(method, url, payload, timeout, headers or {}) as answer:
         return json.load(answer)
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def _error_text(error: HTTPError) -> str:
