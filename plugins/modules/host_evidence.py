@@ -138,8 +138,8 @@ evidence:
     windows_client:
       description:
         - Of a WSL2 host, where it should find Ollama on Windows (C(expected)), what sessions are told (C(written)),
-          what others set (C(others)), whether Windows answers (C(reach)), whom else it lets in (C(wide)) and which rules
-          keep WSL2 out (C(blocking)); else null.
+          what others set (C(others)), whether Windows answers (C(reach)), whom else it lets in (C(wide)) and which
+          rules keep WSL2 out (C(blocking)); else null.
       type: dict
     modprobe:
       description: Options of GPU modules in modprobe.d, each with C(path), C(name) (module.parameter) and C(value).
