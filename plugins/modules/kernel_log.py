@@ -10,7 +10,7 @@ module: kernel_log
 short_description: Finds the GPU's faults in the kernel's log
 description:
   - Reads the kernel's journal of this boot, or a file with C(dmesg) or C(journalctl -k) output, and lists the faults
-    of amdgpu, KFD and NVIDIA's driver by code, each with a remedy.
+    of amdgpu, KFD, NVIDIA's and Intel's drivers by code, each with a remedy, and whether the kernel ended the engine.
   - The prefixes of all kernels from 5 to 7, any locale and reversed journals are understood.
 options:
   path:

@@ -75,6 +75,11 @@ KERNEL_CODES = [
     "gpu_oom",
     "nvidia_xid",
     "resume_failed",
+    "kfd_unsupported",
+    "oom_killed",
+    "ras_error",
+    "over_temperature",
+    "intel_gpu_hang",
 ]
 
 
