@@ -16,6 +16,7 @@ from typing import Any
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.environment import of_engine
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.api import Api, ApiError
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.environment import without_secrets
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.installation import unit_environment
 from ansible_collections.lamplighter.fleet.plugins.module_utils.process import run
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
@@ -82,12 +83,12 @@ def parse_properties(text: str) -> dict[str, Any]:
 
 
 def login_environment(patterns: Iterable[str] = _LOGIN_FILES) -> list[dict[str, str]]:
-    """Variables of the engine in files that shells read, which services do not."""
+    """Variables of the engine in files that shells read, which services do not; without secrets."""
     found = []
     for path in [path for pattern in patterns for path in sorted(glob.glob(pattern))]:
         text = Sysroot("/").read(path) or ""
         found += [
-            {"path": path, "name": name, "value": value.strip()}
+            {"path": path, "name": name, "value": without_secrets({name: value.strip()})[name]}
             for name, value in _ASSIGNMENT.findall(text)
             if of_engine(name)
         ]
@@ -158,13 +159,13 @@ def _user_name(uid: int) -> str:
 
 
 def process_environment(pid: int) -> dict[str, str] | None:
-    """The engine's own variables of a process; other users' processes tell only root."""
+    """The engine's own variables of a process, without secrets; other users' processes tell only root."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as handle:
             pairs = [item.partition("=") for item in handle.read().decode("utf-8", "replace").split("\0")]
     except OSError:
         return None
-    return {name: value for name, equals, value in pairs if equals and of_engine(name)}
+    return without_secrets({name: value for name, equals, value in pairs if equals and of_engine(name)})
 
 
 def variable_files(unit: dict[str, Any]) -> dict[str, str]:

@@ -62,6 +62,12 @@ def check(param: Param) -> Param:
             f"the value of {param.name} is {param.value!r}: it must be one line without quotes, backslash, $ and "
             "backquote, and not empty. Leave value out for a parameter without one, such as quiet."
         )
+    if param.value in ("True", "False"):
+        # YAML's on and off, which the kernel knows under other names than Python.
+        raise KernelParamsError(
+            f"the value of {param.name} is {param.value}, which YAML made of a word such as on or off. Write it in "
+            "quotes, as the kernel's documentation does."
+        )
     return param
 
 

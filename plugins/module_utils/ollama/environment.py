@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Callable
+from typing import Any, Callable
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # What must not be shown: values of variables with such a name, and passwords within an address.
@@ -65,7 +65,7 @@ def environment_lines(
     return [line(name, environment[name]) for name in sorted(environment) if environment[name] is not None]
 
 
-def without_secrets(environment: Mapping[str, object]) -> dict[str, object]:
+def without_secrets(environment: Mapping[str, Any]) -> dict[str, Any]:
     """The environment as it may be shown and logged."""
     return {
         name: HIDDEN

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,19 @@ def test_variables_of_logins_are_those_of_the_engine(tmp_path: Path):
         {"path": str(tmp_path / "environment"), "name": "OLLAMA_HOST", "value": "10.0.0.1"},
         {"path": str(tmp_path / "x.sh"), "name": "HSA_OVERRIDE_GFX_VERSION", "value": "10.3.0"},
     ]
+
+
+def test_secrets_of_the_environment_are_not_collected(tmp_path: Path):
+    variables = {"OLLAMA_API_KEY": "0123", "OLLAMA_HOST": "http://me:0123@10.0.0.1"}
+    (tmp_path / "environment").write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
+    found = {item["name"]: item["value"] for item in probes.login_environment([str(tmp_path / "environment")])}
+    assert found == {"OLLAMA_API_KEY": "(hidden)", "OLLAMA_HOST": "http://me:(hidden)@10.0.0.1"}
+    with subprocess.Popen(["cat"], env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
+        assert process.stdin and process.stdout
+        process.stdin.write(b"x")
+        process.stdout.read(1)
+        assert probes.process_environment(process.pid) == found
+        process.kill()
 
 
 def test_the_file_in_force_of_a_variable_is_the_last_one(tmp_path: Path):

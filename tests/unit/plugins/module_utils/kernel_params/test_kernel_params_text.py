@@ -51,6 +51,7 @@ BAD: list[tuple[Param, str]] = [
     (Param("a", "$(reboot)"), "one line"),
     (Param("a", "`reboot`"), "one line"),
     (Param("a", ""), "not empty"),
+    (Param("amd_iommu", "False"), "which YAML made"),
     (Param("a", "1", "gone"), "Allowed"),
 ]
 
