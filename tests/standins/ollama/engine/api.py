@@ -211,7 +211,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send(problem.status, {"error": str(problem)})
         except (BrokenPipeError, ConnectionResetError):
             self.status = 499
-        gin(self.status, time.monotonic() - begun, self.client_address[0], self.command, self.path)
+        client = self.client_address[0].removeprefix("::ffff:")
+        gin(self.status, time.monotonic() - begun, client, self.command, self.path)
 
     def do_GET(self) -> None:
         self.respond()
