@@ -17,6 +17,7 @@ description:
   - An interrupted download is continued by the next run. Nothing half-installed is ever in use.
   - A release that is installed already is only switched to, so that going back is instant.
   - A file that lies in C(downloads/VERSION) below O(root) already is verified and used instead of being fetched.
+  - On a host with SELinux the files get the labels of its policy, as C(restorecon) sets them.
 options:
   root:
     description: Directory that holds C(versions/), C(current), C(previous) and, while it works, C(downloads/).
@@ -165,7 +166,11 @@ def main() -> None:
     progress = Progress(options.pop("progress_file"))
     pinned = options.pop("sha256")
     options["archives"] = [release.Archive.from_url(url, pinned) for url in options["archives"]]
-    request = release.Request(zstd=module.get_bin_path("zstd"), **options)
+    request = release.Request(
+        zstd=module.get_bin_path("zstd"),
+        restorecon=module.get_bin_path("restorecon") if module.selinux_enabled() else None,
+        **options,
+    )
     try:
         state = (release if request.unpack else cache).run(request, progress, module.check_mode)
     except ReleaseError as error:

@@ -51,6 +51,8 @@ class Request:
     unpack_factor: float = 3.0
     timeout: int = 60
     zstd: str | None = None
+    # On a host with SELinux: what is made below /opt has the label of its folder, and systemd starts only programs.
+    restorecon: str | None = None
 
     @property
     def versions(self) -> str:

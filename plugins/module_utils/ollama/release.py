@@ -20,6 +20,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.archives 
 )
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.download import Progress
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.unpack import ReleaseError, unpack
+from ansible_collections.lamplighter.fleet.plugins.module_utils.process import run as run_program
 
 # 0.32.15 of Ollama, b10488 of llama.cpp; after a dash what tells builds of one version apart.
 VERSION = re.compile(r"(\d+\.\d+\.\d+|b\d+)(-[0-9A-Za-z.-]+)?")
@@ -164,6 +165,8 @@ def install(request: Request, missing: list[Archive], progress: Progress) -> Non
         if not os.access(os.path.join(partial, request.binary), os.X_OK):
             raise ReleaseError(f"the archives of {request.version} hold no executable {request.binary}")
         write_manifest(partial, request.version, {**recorded, **sums})
+        if request.restorecon and run_program([request.restorecon, "-R", partial])[0]:
+            raise ReleaseError(f"SELinux' labels could not be set: run {request.restorecon} -Rv {request.root}")
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

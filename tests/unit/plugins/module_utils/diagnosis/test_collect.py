@@ -46,7 +46,8 @@ def test_secrets_of_the_environment_are_not_collected(tmp_path: Path):
     found = {item["name"]: item["value"] for item in probes.login_environment([str(tmp_path / "environment")])}
     assert found == {"OLLAMA_API_KEY": "(hidden)", "OLLAMA_HOST": "http://me:(hidden)@10.0.0.1"}
     with subprocess.Popen(["cat"], env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
-        assert process.stdin and process.stdout
+        assert process.stdin
+        assert process.stdout
         process.stdin.write(b"x")
         process.stdout.read(1)
         assert probes.process_environment(process.pid) == found

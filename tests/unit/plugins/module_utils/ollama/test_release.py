@@ -86,6 +86,24 @@ def test_install_and_nothing_more_to_do(host: Host) -> None:
     assert not host.run("0.1.0")
 
 
+def test_on_a_host_with_selinux_each_file_gets_its_label_before_it_is_used(host: Host, tmp_path: Path) -> None:
+    host.publish("1.0.0")
+    tool = tmp_path / "restorecon"
+    tool.write_text(f'#!/bin/sh\n[ "$1" = -R ] && [ ! -e {host.root}/current ] && cp -r "$2" {tmp_path}/labelled\n')
+    tool.chmod(0o755)
+    request = host.request("1.0.0")
+    request.restorecon = str(tool)
+    release.run(request, QUIET, check_mode=False)
+    assert (tmp_path / "labelled/bin/ollama").is_file()
+    tool.write_text("#!/bin/sh\nexit 1\n")
+    host.publish("2.0.0")
+    request = host.request("2.0.0")
+    request.restorecon = str(tool)
+    with pytest.raises(ReleaseError, match="SELinux"):
+        release.run(request, QUIET, check_mode=False)
+    assert os.readlink(host.root / "current") == "versions/1.0.0"
+
+
 def test_check_mode_writes_nothing(host: Host) -> None:
     assert host.run("0.1.0", check_mode=True)
     assert not host.root.exists()
