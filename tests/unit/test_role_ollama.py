@@ -95,3 +95,30 @@ def test_the_controller_is_worked_on_as_the_user_even_where_the_inventory_says_a
     delegated = [task for task in tasks if "delegate_to" in task]
     assert delegated
     assert [task["name"] for task in delegated if task.get("vars", {}).get("ansible_become") is not False] == []
+
+
+def preflight(role: str, name: str, value_of_it: str) -> str:
+    """What the preflight of a role says of one variable."""
+    tasks = DataLoader().load_from_file(str(ROLE.parent / role / "tasks/preflight.yml"), trusted_as_template=True)
+    problems = [text for task in tasks for key, texts in task.get("vars", {}).items() for text in texts if key]
+    checks = [text for text in problems if f"{name} is match" in text]
+    assert len(checks) == 1
+    variables = {name: value_of_it, "llama_server_source": "binary"}
+    return str(Templar(DataLoader(), variables=variables).template(checks[0]))
+
+
+INTO_UNITS = [
+    ("ollama", "ollama_root", "/opt/ollama-1.0"),
+    ("ollama", "ollama_user", "ollama"),
+    ("ollama", "ollama_models", "/srv/my models"),
+    ("llama_server", "llama_server_root", "/opt/llama.cpp"),
+    ("llama_server", "llama_server_user", "llama-server"),
+    ("llama_server", "llama_server_binary", "/home/me/llama.cpp/build/bin/llama-server"),
+]
+
+
+@pytest.mark.parametrize("bad", ["{}\nExecStartPre=/bin/evil", "{}\n", '{}" "/etc', "relative path"])
+@pytest.mark.parametrize(("role", "name", "good"), INTO_UNITS)
+def test_what_would_end_a_line_or_a_word_of_a_unit_is_refused(role: str, name: str, good: str, bad: str) -> None:
+    assert preflight(role, name, good) == ""
+    assert name in preflight(role, name, bad.format(good))
