@@ -9,6 +9,7 @@ import ast
 import re
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,16 @@ def test_target_code_needs_nothing_beyond_the_standard_library(path: Path) -> No
     foreign = {name for name in imported(path) if name.split(".")[0] not in allowed}
     own = "ansible_collections.lamplighter.fleet.plugins.module_utils"
     assert {name for name in foreign if not name.startswith(("ansible.module_utils.", own))} == set()
+
+
+def test_the_parts_of_module_utils_build_on_one_another_without_circles() -> None:
+    folder = ROOT / "plugins/module_utils"
+    uses: dict[str, set[str]] = {}
+    for path in folder.rglob("*.py"):
+        part = path.relative_to(folder).parts[0].removesuffix(".py")
+        names = {name.partition(".plugins.module_utils.")[2].split(".")[0] for name in imported(path)}
+        uses.setdefault(part, set()).update(names - {"", part})
+    assert "plan" in set(TopologicalSorter(uses).static_order())
 
 
 @pytest.mark.parametrize("path", MODULES, ids=relative)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any, Callable
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis import probes
-from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.network import host_and_port, is_loopback
+from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.network import host_and_port
 from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.counters import read_counters
 from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.facts import gpu_facts
 from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.hidden import KERNEL_LOGS
@@ -23,6 +23,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.logs.sources imp
     kernel_lines,
     unit_lines,
 )
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.address import is_loopback
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.installation import gather
 from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.listener import find_listener
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.kernel import parameters_on

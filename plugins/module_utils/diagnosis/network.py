@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +14,7 @@ from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.enviro
     seen_in,
     shown,
 )
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.address import is_loopback
 from ansible_collections.lamplighter.fleet.plugins.module_utils.plan.kernel import GIB, gib
 
 PORT = 11434
@@ -103,10 +103,6 @@ def host_and_port(value: str) -> tuple[str, int]:
         return text, PORT
     default = {"http": 80, "https": 443}.get(parts.scheme, PORT) if has_scheme else PORT
     return (parts.hostname or "127.0.0.1"), (port or default)
-
-
-def is_loopback(address: str) -> bool:
-    return bool(re.fullmatch(r"127(\.\d+){1,3}|localhost|::1|::ffff:127(\.\d+){3}", address))
 
 
 def exposure(case: Case) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.case import Case
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.commands import SITE
-from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.network import host_and_port, is_loopback
+from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.network import host_and_port
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.address import is_loopback
 from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.firewall import removal
 
 _UNIT = "sudo systemctl restart lamplighter-windows-ollama"

@@ -10,10 +10,10 @@ import re
 import stat
 from typing import Any, Callable
 
+from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.memory import memory_module
 from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.remembered import standing
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
 
-MEMORY_MODULES = ("amdttm", "amd_ttm", "ttm")
 CPU_FLAGS = re.compile(r"avx.*|amx_.*|f16c|fma|bmi2|sse4_2|hypervisor|asimd.*|neon|sve.*|i8mm|bf16")
 GUEST = re.compile(
     r"qemu|kvm|vmware|virtualbox|innotek|xen|bochs|bhyve|parallels|openstack|ovirt|rhev|red hat|"
@@ -124,21 +124,6 @@ def kernel_release(sysroot: Sysroot) -> str | None:
     release = sysroot.read("proc/sys/kernel/osrelease")
     match = re.match(r"Linux version (\S+)", sysroot.read("proc/version") or "")
     return release or (match[1] if match else None)
-
-
-def memory_module(sysroot: Sysroot) -> str | None:
-    """The module that manages amdgpu's memory: amdgpu-dkms brings its own, and may load beside the kernel's ttm."""
-    present = [name for name in MEMORY_MODULES if sysroot.exists(f"sys/module/{name}")]
-    users = dict(re.findall(r"^(\w+) \d+ \d+ (\S+)", sysroot.read("proc/modules") or "", re.MULTILINE))
-    for name in present:
-        if "amdgpu" in sysroot.listdir(f"sys/module/{name}/holders") or "amdgpu" in users.get(name, "").split(","):
-            return name
-    used = [name for name in present if sysroot.read_int(f"sys/module/{name}/refcnt")]
-    candidates = used or present
-    if len(candidates) > 1 and sysroot.exists("sys/module/amdgpu/version"):
-        # Only the amdgpu of dkms has a version, and that one never uses the kernel's ttm.
-        candidates = [name for name in candidates if name != "ttm"]
-    return candidates[0] if len(candidates) == 1 else None
 
 
 def rocm(sysroot: Sysroot) -> dict[str, str | None]:

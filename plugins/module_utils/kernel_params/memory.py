@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import os
+import re
 
-from ansible_collections.lamplighter.fleet.plugins.module_utils.hardware.host import memory_module
 from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params import modprobe
 from ansible_collections.lamplighter.fleet.plugins.module_utils.kernel_params.words import KernelParamsError, Param
 from ansible_collections.lamplighter.fleet.plugins.module_utils.sysroot import Sysroot
@@ -18,6 +18,21 @@ GIB = 1024**3
 RESERVE = 8 * GIB
 # In the order in which amd-smi looks for them; the one that holds amdgpu reads its parameter.
 TTM_MODULES = ("ttm", "amdttm", "amd_ttm")
+
+
+def memory_module(sysroot: Sysroot) -> str | None:
+    """The module that manages amdgpu's memory: amdgpu-dkms brings its own, and may load beside the kernel's ttm."""
+    present = [name for name in TTM_MODULES if sysroot.exists(f"sys/module/{name}")]
+    users = dict(re.findall(r"^(\w+) \d+ \d+ (\S+)", sysroot.read("proc/modules") or "", re.MULTILINE))
+    for name in present:
+        if "amdgpu" in sysroot.listdir(f"sys/module/{name}/holders") or "amdgpu" in users.get(name, "").split(","):
+            return name
+    used = [name for name in present if sysroot.read_int(f"sys/module/{name}/refcnt")]
+    candidates = used or present
+    if len(candidates) > 1 and sysroot.exists("sys/module/amdgpu/version"):
+        # Only the amdgpu of dkms has a version, and that one never uses the kernel's ttm.
+        candidates = [name for name in candidates if name != "ttm"]
+    return candidates[0] if len(candidates) == 1 else None
 
 
 def affordable(memory_bytes: int, vram_bytes: int = 0) -> int:

@@ -26,3 +26,8 @@ def api_url(host: str | None) -> str:
     # What listens everywhere is asked at home.
     name = "127.0.0.1" if name in ("", "0.0.0.0", "::") else name
     return f"http://{f'[{name}]' if ':' in name else name}:{port if 0 < port < 65536 else default}"
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address that a server listens on is reached from this machine alone."""
+    return bool(re.fullmatch(r"127(\.\d+){1,3}|localhost|::1|::ffff:127(\.\d+){3}", address))

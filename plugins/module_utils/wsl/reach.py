@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.network import is_loopback
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.address import is_loopback
 from ansible_collections.lamplighter.fleet.plugins.module_utils.windows.firewall import removal
 
 _ROLE = "The role windows_host does it (wsl_client_windows: true); "

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.diagnose import diagnose
-from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.network import host_and_port, is_loopback
+from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.network import host_and_port
+from ansible_collections.lamplighter.fleet.plugins.module_utils.ollama.address import is_loopback
 
 from tests.unit.doctor_hosts import changed, codes
 from tests.unit.plan_hosts import GIB, xeon
