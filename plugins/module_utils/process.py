@@ -18,14 +18,22 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "LC_ALL": "C.UTF-8"}
 
 
-def run(command: list[str], seconds: float = 120, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
+def run(
+    command: list[str], seconds: float = 120, environment: Mapping[str, str] | None = None, complaints: bool = False
+) -> tuple[int, str]:
     """Return code and output. A program that is not there (127) or does not end in time (124) is one that failed.
 
-    The environment is added to ours. On a command line everybody could read it.
+    The environment is added to ours. On a command line everybody could read it. With `complaints` the output holds
+    what went to standard error, too, in the order in which it was written.
     """
     try:
         done = subprocess.run(  # pylint: disable=ansible-bad-function
-            command, capture_output=True, timeout=seconds, env={**_environment(), **(environment or {})}, check=False
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if complaints else subprocess.DEVNULL,
+            timeout=seconds,
+            env={**_environment(), **(environment or {})},
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return 124, f"{command[0]} did not end within {seconds:g} s"

@@ -150,7 +150,8 @@ class Collector:
         if listening.endswith(".service"):
             return unit_lines(listening)
         if boxes:
-            _code, text = run([boxes[0]["tool"], "logs", "--tail", "50000", boxes[0]["id"]])
+            # Ollama logs to standard error, and a container's is kept apart.
+            _code, text = run([boxes[0]["tool"], "logs", "--tail", "50000", boxes[0]["id"]], complaints=True)
             return text.splitlines(keepends=True)
         return None
 

@@ -145,6 +145,14 @@ def test_a_unit_that_is_named_is_read_without_any_ollama(collector: Collector, m
     assert collector._engine_lines({}, []) == ["llama-server-chat.service"]
 
 
+def test_the_log_of_a_container_is_what_it_wrote_to_either_stream(collector: Collector, tmp_path: Path):
+    tool = tmp_path / "docker"
+    tool.write_text('#!/bin/sh\necho "$*"\necho a complaint >&2\necho an answer\n')
+    tool.chmod(0o755)
+    lines = collector._engine_lines({}, [{"tool": str(tool), "id": "0af", "image": "ollama/ollama"}])
+    assert list(lines or []) == ["logs --tail 50000 0af\n", "a complaint\n", "an answer\n"]
+
+
 def test_a_hardware_that_cannot_be_read_does_not_stop_the_rest(collector: Collector, monkeypatch: pytest.MonkeyPatch):
     def broken(_root: str, _catalogue: Any, _interop: bool) -> Any:
         raise OSError("input/output error")
