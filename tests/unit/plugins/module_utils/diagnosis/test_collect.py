@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.lamplighter.fleet.plugins.module_utils import process
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis import collect, probes
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.bundle import bundle_files
 from ansible_collections.lamplighter.fleet.plugins.module_utils.diagnosis.collect import Collector
@@ -145,7 +146,10 @@ def test_a_unit_that_is_named_is_read_without_any_ollama(collector: Collector, m
     assert collector._engine_lines({}, []) == ["llama-server-chat.service"]
 
 
-def test_the_log_of_a_container_is_what_it_wrote_to_either_stream(collector: Collector, tmp_path: Path):
+def test_the_log_of_a_container_is_what_it_wrote_to_either_stream(
+    collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(collect, "run", process.run)
     tool = tmp_path / "docker"
     tool.write_text('#!/bin/sh\necho "$*"\necho a complaint >&2\necho an answer\n')
     tool.chmod(0o755)
