@@ -107,4 +107,5 @@ def test_what_was_exchanged_underneath_is_to_be_measured_again(fleet, part, then
         run = fleet.play({"forky": {"inference_backend": "fastest"}}, playbook="playbooks/plan.yml")
     finally:
         fleet.do("forky", f"mv /root/fact {fact}")
-    assert f"measured when {part} was {then} and is {now}" in " ".join(run.output.split())
+    told = run.of("forky", task="What would be done, and why")[0]["msg"]
+    assert f"measured when {part} was {then} and is {now}" in " ".join(told.split())
